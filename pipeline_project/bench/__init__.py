@@ -1,0 +1,1 @@
+"""Show rooms: measurements with peers beside us."""

@@ -1,0 +1,131 @@
+"""The one problem every solver answers: choose candidates so that no resource is overdrawn."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_project.core.errors import Refused
+
+Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackingProblem:
+    """Choose candidates so that no resource is overdrawn; maximise the sum of their weights.
+
+    weights     int64[n]      worth of each candidate, whole points, >= 0
+    indptr      int64[n + 1]  candidate c demands rows indptr[c]:indptr[c + 1] of the next two
+    resources   int32[k]      which resource; ascending within a candidate, no duplicates
+    quantities  int64[k]      how much of it, >= 1
+    capacities  int64[m]      what is free of each resource, >= 0
+
+    Checked at birth: shapes, signs, ranges, and that the sum of all weights and each resource's total demand fit int64.
+    Raises Refused, naming the first offending candidate or resource.
+    """
+
+    weights: Int64
+    indptr: Int64
+    resources: Int32
+    quantities: Int64
+    capacities: Int64
+
+    def __post_init__(self) -> None:
+        n, k, m = len(self.weights), len(self.resources), len(self.capacities)
+        assert self.indptr.shape == (n + 1,) and self.indptr[0] == 0 and self.indptr[-1] == k
+        assert self.quantities.shape == (k,) and (np.diff(self.indptr) >= 0).all()
+        _refuse_where(self.weights < 0, "candidate", "weight >= 0", self.weights)
+        _refuse_where(self.quantities < 1, "demand", "quantity >= 1", self.quantities)
+        _refuse_where(self.capacities < 0, "resource", "capacity >= 0", self.capacities)
+        outside = (self.resources < 0) | (self.resources >= m)
+        _refuse_where(outside, "demand", f"resource in 0..{m - 1}", self.resources)
+        _refuse_overflow(self.weights, "sum of all weights")
+        _refuse_overflow(self.quantities, "sum of all quantities")
+
+    @classmethod
+    def from_triples(cls, weights: Int64, candidate: Int64, resource: Int64, quantity: Int64, capacities: Int64) -> PackingProblem:
+        """Build from (candidate, resource, quantity) triples in any order; repeated pairs add up. O(k log k)."""
+        n = len(weights)
+        _refuse_where((candidate < 0) | (candidate >= n), "demand", f"candidate in 0..{n - 1}", candidate)
+        if not _sorted_pairs(candidate, resource):
+            order = np.lexsort((resource, candidate))
+            candidate, resource, quantity = candidate[order], resource[order], quantity[order]
+        repeated = np.flatnonzero((np.diff(candidate) == 0) & (np.diff(resource) == 0))
+        if len(repeated):
+            _refuse_where(quantity < 1, "demand", "quantity >= 1", quantity)
+            _refuse_overflow(quantity, "sum of all quantities")
+            first = np.concatenate(([True], (np.diff(candidate) != 0) | (np.diff(resource) != 0)))
+            quantity = np.add.reduceat(quantity, np.flatnonzero(first))
+            candidate, resource = candidate[first], resource[first]
+        indptr = np.zeros(n + 1, np.int64)
+        np.cumsum(np.bincount(candidate, minlength=n), out=indptr[1:])
+        _refuse_where((resource < 0) | (resource >= len(capacities)), "demand", f"resource in 0..{len(capacities) - 1}", resource)
+        return cls(
+            weights=np.ascontiguousarray(weights, np.int64),
+            indptr=indptr,
+            resources=np.ascontiguousarray(resource, np.int32),
+            quantities=np.ascontiguousarray(quantity, np.int64),
+            capacities=np.ascontiguousarray(capacities, np.int64),
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of candidates."""
+        return len(self.weights)
+
+    @property
+    def m(self) -> int:
+        """Number of resources."""
+        return len(self.capacities)
+
+    def candidates(self) -> Int64:
+        """int64[k]: the candidate of each demand row."""
+        return np.repeat(np.arange(self.n, dtype=np.int64), np.diff(self.indptr))
+
+    def restrict(self, candidates: Int64) -> tuple[PackingProblem, Int64]:
+        """The problem on these candidates alone, and the original numbers of the resources that it still mentions."""
+        lengths = np.diff(self.indptr)[candidates]
+        indptr = np.zeros(len(candidates) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        rows = np.repeat(self.indptr[candidates] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        kept, local = np.unique(self.resources[rows], return_inverse=True)
+        part = PackingProblem(
+            weights=self.weights[candidates],
+            indptr=indptr,
+            resources=local.astype(np.int32),
+            quantities=self.quantities[rows],
+            capacities=self.capacities[kept],
+        )
+        return part, kept.astype(np.int64)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes: equal problems have equal digests on every machine."""
+        h = hashlib.sha256(b"packing-problem-1")
+        for column in (self.weights, self.indptr, self.resources.astype(np.int64), self.quantities, self.capacities):
+            h.update(len(column).to_bytes(8, "little"))
+            h.update(np.ascontiguousarray(column, "<i8").tobytes())
+        return h.hexdigest()
+
+
+def _sorted_pairs(candidate: Int64, resource: Int64) -> bool:
+    step = np.diff(candidate)
+    return bool(((step > 0) | ((step == 0) & (np.diff(resource) >= 0))).all())
+
+
+def _refuse_where(bad: NDArray[np.bool_], what: str, expected: str, found: NDArray[np.signedinteger]) -> None:
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise Refused(f"{what} {at}: expected {expected}, found {found[at]} ({int(bad.sum())} such in all)")
+
+
+def _refuse_overflow(column: Int64, what: str) -> None:
+    # float64 is off by far less than a factor of two: it decides cheaply whether exact integers are needed at all.
+    if len(column) and float(column.sum(dtype=np.float64)) > INT64_MAX / 2:
+        total = sum(int(v) for v in column)
+        if total > INT64_MAX:
+            raise Refused(f"{what}: expected at most {INT64_MAX}, found {total}; use coarser points")

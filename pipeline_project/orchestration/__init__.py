@@ -1,0 +1,1 @@
+"""Dagster's control room over the engine."""

@@ -1,0 +1,1 @@
+"""Show rooms: whole days played through the engine."""

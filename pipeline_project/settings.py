@@ -1,0 +1,40 @@
+"""What an installation may set from outside: environment variables PIPELINE_*, read when asked, never at import."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One field per environment variable; the prefix is PIPELINE_."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINE_", extra="ignore", frozen=True)
+
+    database_url: str = Field("pipeline", description="URL of a PostgreSQL database, or the bare name of one on the embedded server")
+    home: Path = Field(Path(".pipeline"), description="Folder of everything the installation writes: embedded server, artifacts, Dagster's home")
+    artifacts: str | None = Field(None, description="Root of the artifacts, a folder or an fsspec URL; default <home>/artifacts")
+    pg_bin: Path | None = Field(None, description="bin folder of a PostgreSQL 15 or newer to run the embedded server with")
+    timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
+    first_day: date = Field(date(2026, 1, 1), description="First daily partition")
+    last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
+
+    @property
+    def state_dir(self) -> Path:
+        return self.home.absolute()
+
+    @property
+    def artifacts_root(self) -> str:
+        return self.artifacts or str(self.state_dir / "artifacts")
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.state_dir / "dagster"
+
+
+def load() -> Settings:
+    """Read the environment now."""
+    return Settings()  # type: ignore[call-arg]  # every field has a default; the pydantic plugin is not in use

@@ -1,0 +1,128 @@
+"""What a selection means for each item: who is selected, in which rank, and what stood in the way of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from pipeline_project.core.conflict_graph import ConflictGraph
+from pipeline_project.core.packing import Int32, Int64
+from pipeline_project.core.selection import Selection
+
+
+class Verdict(StrEnum):
+    SELECTED = "selected"
+    DEFERRED = "deferred"
+    STALE = "stale"
+    NOFIT = "nofit"
+    REJECTED = "rejected"
+    RELEASED = "released"  # a reprocess took its earlier selection back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A cycle's selection, item by item, before anything is committed.
+
+    ranks     int32[n]      1 = worth most; 0 = deferred. Members of a bundle have consecutive ranks
+    indptr    int64[n + 1]  item i was blocked by blockers[indptr[i]:indptr[i + 1]]
+    blockers  int32[b]      resources (positions in the problem) with less left than the item's candidate demands
+    """
+
+    graph: ConflictGraph
+    selection: Selection
+    ranks: Int32
+    indptr: Int64
+    blockers: Int32
+
+    @classmethod
+    def of(cls, graph: ConflictGraph, selection: Selection) -> Proposal:
+        """O(k + s log s)."""
+        chosen = _by_worth(graph, selection.chosen)
+        ranks = np.zeros(graph.snapshot.n, np.int32)
+        ranks[_members(graph, chosen)] = np.arange(1, int(graph.candidates.sizes()[chosen].sum()) + 1)
+        indptr, blockers = _blockers(graph, selection.chosen)
+        return cls(graph=graph, selection=selection, ranks=ranks, indptr=indptr, blockers=blockers)
+
+    @property
+    def cycle_key(self) -> str:
+        return self.graph.snapshot.cycle_key()
+
+    def selected(self) -> Int64:
+        """Item positions in rank order."""
+        order = np.argsort(self.ranks, kind="stable")
+        return order[self.ranks[order] > 0].astype(np.int64)
+
+    def deferred(self) -> Int64:
+        """Item positions in id order."""
+        return np.flatnonzero(self.ranks == 0).astype(np.int64)
+
+    def why_deferred(self, item: int) -> list[str]:
+        """Names of the resources that had no room for this item's candidate; empty when it was not worth taking."""
+        return [self.graph.name_of_resource(int(r)) for r in self.blockers[self.indptr[item] : self.indptr[item + 1]]]
+
+
+def fitting(groups: Int64, rows: Int64, resources: Int64, quantities: Int64, free: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which items still fit, best rank first, whole groups or none.
+
+    groups      int64[n]  candidate of each item; items in rank order, members of a group side by side
+    rows        int64[k]  the item of each demand
+    resources   int64[k]  position in free
+    quantities  int64[k]
+    free        int64[m]  may be negative
+    Returns bool[n]. O(k) when all fit; else one pass over the groups that touch an overdrawn resource.
+    """
+    keep = np.ones(len(groups), np.bool_)
+    wanted = np.zeros(len(free), np.int64)
+    np.add.at(wanted, resources, quantities)
+    overdrawn = wanted > np.maximum(free, 0)
+    critical = overdrawn[resources]
+    if not critical.any():
+        return keep
+    left = free.copy()
+    owner = groups[rows[critical]]
+    order = np.argsort(rows[critical], kind="stable")
+    for at in _runs(owner[order]):
+        mine = order[at]
+        need_at, need = resources[critical][mine], np.zeros(len(free), np.int64)
+        np.add.at(need, need_at, quantities[critical][mine])
+        if (need[need_at] <= left[need_at]).all():
+            left -= need
+        else:
+            keep[groups == owner[mine[0]]] = False
+    return keep
+
+
+def _runs(values: Int64) -> list[Int64]:
+    """Positions of equal neighbours, run by run."""
+    cuts = np.flatnonzero(np.diff(values)) + 1
+    return [part.astype(np.int64) for part in np.split(np.arange(len(values)), cuts)] if len(values) else []
+
+
+def _by_worth(graph: ConflictGraph, chosen: Int64) -> Int64:
+    return chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))]
+
+
+def _members(graph: ConflictGraph, candidates: Int64) -> Int64:
+    """Item positions of these candidates, candidate by candidate."""
+    sizes = graph.candidates.sizes()[candidates]
+    starts = np.cumsum(sizes) - sizes
+    return graph.candidates.members[np.repeat(graph.candidates.indptr[candidates] - starts, sizes) + np.arange(sizes.sum())]
+
+
+def _blockers(graph: ConflictGraph, chosen: Int64) -> tuple[Int64, Int32]:
+    problem = graph.problem
+    taken = np.zeros(problem.n, np.bool_)
+    taken[chosen] = True
+    candidate = problem.candidates()
+    left = problem.capacities.copy()
+    np.subtract.at(left, problem.resources[taken[candidate]], problem.quantities[taken[candidate]])
+    blocked = ~taken[candidate] & (problem.quantities > left[problem.resources])
+    per_candidate = np.bincount(candidate[blocked], minlength=problem.n)
+    starts = np.cumsum(per_candidate) - per_candidate
+    lengths = per_candidate[graph.candidates.of_item]
+    indptr = np.zeros(graph.snapshot.n + 1, np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    rows = np.repeat(starts[graph.candidates.of_item] - indptr[:-1], lengths) + np.arange(indptr[-1])
+    return indptr, problem.resources[blocked][rows]

@@ -1,0 +1,98 @@
+"""Where the database is and how we enter it: always as the writer role, never with a superuser's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from pipeline_project.core import pools
+from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch
+from pipeline_project.settings import Settings
+from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
+
+WRITER: Final = "pipeline_writer"
+LOGIN: Final = "pipeline"
+"""The embedded server's ordinary user: a member of the writer role and nothing else."""
+
+# A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
+SESSION: Final = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database of ours and how to enter it.
+
+    name   as --database takes it: a URL without its password, or a bare name on the embedded server
+    url    the engine's door
+    admin  the door of whoever may create roles and migrate; the same as url on a server we do not run
+    """
+
+    name: str
+    url: sa.URL
+    admin: sa.URL
+    server: EmbeddedPostgres | None = field(default=None, repr=False)
+    _engines: list[sa.Engine] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def find(cls, where: str | None, settings: Settings) -> Database:
+        """Resolve a URL or bare name; a bare name starts the embedded server when it is not running.
+
+        Raises DatabaseUnavailable when there is nothing to start a server with.
+        """
+        where = where or settings.database_url
+        if "://" in where:
+            url = sa.make_url(where).set(drivername="postgresql+psycopg")
+            return cls(name=url.render_as_string(hide_password=True).replace("+psycopg", ""), url=url, admin=url)
+        pools.check_name(where, what="database")
+        server = EmbeddedPostgres(settings.state_dir, pg_bin=settings.pg_bin).acquire()
+        door = {user: sa.make_url(server.url(where, user)).set(drivername="postgresql+psycopg") for user in (LOGIN, SUPERUSER)}
+        return cls(name=where, url=door[LOGIN], admin=door[SUPERUSER], server=server)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The pool of connections, each in the writer's role from its first breath."""
+        if not self._engines:
+            options = " ".join(f"-c {name}={value}" for name, value in {**SESSION, "role": WRITER}.items())
+            self._engines.append(
+                sa.create_engine(self.url, connect_args={"options": options}, pool_pre_ping=True, pool_size=5, max_overflow=15)
+            )
+        return self._engines[0]
+
+    @contextmanager
+    def begin(self, *, actor: str | None = None, repeatable: bool = False) -> Iterator[sa.Connection]:
+        """One transaction; it commits at the end of the block. `actor` is who claims to act, for the audit trail.
+
+        repeatable  READ ONLY at REPEATABLE READ: everything in it sees one instant
+        """
+        with self._connect() as connection:
+            if repeatable:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                if actor:
+                    connection.execute(sa.text("select set_config('pipeline.actor', :actor, true)"), {"actor": actor})
+                yield connection
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        try:
+            connection = self.engine.connect()
+        except OperationalError as failure:
+            reason = str(failure.orig).strip().splitlines()[-1]
+            if "does not exist" in reason:
+                raise SchemaMismatch(f"database {self.name} is not initialised ({reason}): run `pipeline db init --database {self.name}`") from None
+            raise DatabaseUnavailable(f"database {self.name} cannot be reached: {reason}") from failure
+        with connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give the connections and, on the embedded server, our share of it back."""
+        for engine in self._engines:
+            engine.dispose()
+        self._engines.clear()
+        if self.server:
+            self.server.release()

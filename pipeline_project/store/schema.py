@@ -1,0 +1,139 @@
+"""Creates and migrates the schema; Alembic does the work, under a lock, as the owner role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch
+from pipeline_project.store.database import LOGIN, WRITER, Database
+
+OWNER: Final = "pipeline_owner"
+ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", "pipeline_reader", "pipeline_auditor")
+LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
+
+
+def create(database: Database, *, simulation_start: datetime | None = None) -> str:
+    """Create what is missing of roles, database and schema, and migrate to this code's version; returns that version.
+
+    simulation_start makes a *new* database a simulation that is told the time.
+    Raises Refused when an existing database should become a simulation, SchemaMismatch when it is newer than this code.
+    """
+    _create_roles_and_database(database)
+    return migrate(database, simulation_start=simulation_start)
+
+
+def migrate(database: Database, *, simulation_start: datetime | None = None) -> str:
+    """Bring the schema to this code's version, in one transaction under an advisory lock."""
+    with _administer(database.admin) as connection, connection.begin():
+        connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
+        connection.execute(sa.text(f'grant temporary on database "{connection.engine.url.database}" to {WRITER}'))
+        connection.execute(sa.text(f"set local role {OWNER}"))
+        before = _version(connection)
+        if simulation_start and before:
+            raise Refused(f"database {database.name}: only a new database can become a simulation; this one has schema {before}")
+        _refuse_newer(database, before)
+        command.upgrade(_alembic(connection), "head")
+        if simulation_start:
+            connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": simulation_start})
+        connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+        return head()
+
+
+def drop(database: Database) -> None:
+    """Drop the whole database; for simulations and tests."""
+    database.close()
+    with _administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+        connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
+
+
+def version(database: Database) -> str | None:
+    """The schema's version; None where there is none."""
+    with database.begin() as connection:
+        return _version(connection)
+
+
+def check(database: Database) -> None:
+    """Raise SchemaMismatch unless the schema is exactly this code's."""
+    found = version(database)
+    if found is None:
+        raise SchemaMismatch(f"database {database.name} is not initialised: run `pipeline db init --database {database.name}`")
+    _refuse_newer(database, found)
+    if found != head():
+        raise SchemaMismatch(f"database {database.name}: expected schema {head()}, found {found}: run `pipeline db migrate`")
+
+
+def head() -> str:
+    """The newest migration this code knows."""
+    revision = ScriptDirectory.from_config(_alembic(None)).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def _refuse_newer(database: Database, found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic(None)).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaMismatch(f"database {database.name}: schema {found} is newer than this code's {head()}: upgrade the code")
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if connection.scalar(sa.text("select to_regclass('pipeline.alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(sa.text("select version_num from pipeline.alembic_version"))
+    return found
+
+
+def _alembic(connection: sa.Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _create_roles_and_database(database: Database) -> None:
+    """Roles belong to the whole server, so the lock is taken in its maintenance database."""
+    with _administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+        connection.execute(sa.text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
+        present = set(connection.scalars(sa.text("select rolname from pg_roles")))
+        for role in set(ROLES) - present:
+            connection.execute(sa.text(f"create role {role} nologin"))
+        if database.server:
+            if LOGIN not in present:
+                connection.execute(sa.text(f"create role {LOGIN} login"))
+                connection.execute(sa.text(f"grant {WRITER} to {LOGIN}"))
+        else:
+            connection.execute(sa.text(f"grant {OWNER}, {WRITER} to current_user"))
+        name = database.admin.database
+        if not connection.scalar(sa.text("select count(*) from pg_database where datname = :name"), {"name": name}):
+            connection.execute(sa.text(f"create database \"{name}\" encoding 'UTF8' template template0"))
+
+
+@contextmanager
+def _administer(url: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            if autocommit:
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
+    except OperationalError as failure:
+        raise DatabaseUnavailable(f"cannot connect to {url.render_as_string()}: {failure.orig}") from failure
+    except ProgrammingError as failure:
+        if "permission denied" in str(failure.orig):
+            raise Refused(
+                f"{url.username or 'the current user'} may not create the roles or the schema ({str(failure.orig).splitlines()[0]}): "
+                f"ask an administrator to create the roles {', '.join(ROLES)} and grant {OWNER} and {WRITER} to it"
+            ) from failure
+        raise
+    finally:
+        engine.dispose()

@@ -21,6 +21,12 @@ app = typer.Typer(
 
 def _register() -> None:
     """Each noun is a module of this package; importing them here keeps `import pipeline_project.cli` cheap."""
+    from pipeline_project.cli import run
+
+    run.register(app)
+    from pipeline_project.cli import policy
+
+    app.add_typer(policy.app, name="policy")
 
 
 def main() -> None:

@@ -1,0 +1,70 @@
+"""`pipeline exec -- CMD` and `pipeline test`: this process becomes another program, with everything set for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+import pipeline_project
+from pipeline_project import settings
+from pipeline_project.core.errors import UsageError
+from pipeline_project.store.embedded import EmbeddedPostgres
+
+PROJECT: Final = Path(pipeline_project.__file__).parents[1]
+VERBATIM: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # the other program's options are its own
+# pytest options that have their own idea of how many processes there are.
+CHOOSES_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "-s", "--collect-only", "--co", "--help", "-h", "--version")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("exec", context_settings=VERBATIM)(execute)
+    app.command("test", context_settings=VERBATIM, add_help_option=False)(test)
+
+
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="CMD...", help="The program and its arguments; write `--` before them.")],
+) -> None:
+    """Run a program with PATH, DAGSTER_HOME and PIPELINE_HOME set, and the embedded server held for its life."""
+    become(command, settings.load())
+
+
+def test(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
+    """Run the test suite, on two processes unless the arguments say otherwise."""
+    chosen = list(arguments or ())
+    parallel = [] if any(argument.startswith(CHOOSES_PROCESSES) for argument in chosen) else ["-n", "2"]
+    os.chdir(PROJECT)
+    os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))
+
+
+def become(command: list[str], chosen: settings.Settings) -> NoReturn:
+    """Replace this process by the command: what holds the embedded server is then the command itself, to its end."""
+    variables = environment(chosen)
+    program = shutil.which(command[0], path=variables["PATH"])
+    if program is None:
+        raise UsageError(f"{command[0]}: no such program on PATH, which starts with {Path(sys.executable).parent}.")
+    if "://" not in chosen.database_url:
+        EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire().keep_across_exec()
+    sys.stdout.flush()
+    os.execve(program, command, variables)
+
+
+def environment(chosen: settings.Settings) -> dict[str, str]:
+    """This process's variables, with ours added. Dagster's home is made here, as Dagster itself wants to find one."""
+    home = chosen.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    instance = PROJECT / "dagster.yaml"
+    if instance.exists():
+        shutil.copyfile(instance, home / instance.name)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PIPELINE_HOME": str(chosen.state_dir),
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "GX_ANALYTICS_ENABLED": "False",
+    }

@@ -23,7 +23,7 @@ CHOOSES_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "-s", "-
 
 def register(app: typer.Typer) -> None:
     app.command("exec", context_settings=VERBATIM)(execute)
-    app.command("test", context_settings=VERBATIM, add_help_option=False)(test)
+    app.command("test", context_settings=VERBATIM, add_help_option=False)(run_tests)
 
 
 def execute(
@@ -33,12 +33,12 @@ def execute(
     become(command, settings.load())
 
 
-def test(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
+def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
     """Run the test suite, on two processes unless the arguments say otherwise."""
     chosen = list(arguments or ())
     parallel = [] if any(argument.startswith(CHOOSES_PROCESSES) for argument in chosen) else ["-n", "2"]
     os.chdir(PROJECT)
-    os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))
+    os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))  # noqa: S606  # as below
 
 
 def become(command: list[str], chosen: settings.Settings) -> NoReturn:
@@ -50,7 +50,7 @@ def become(command: list[str], chosen: settings.Settings) -> NoReturn:
     if "://" not in chosen.database_url:
         EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire().keep_across_exec()
     sys.stdout.flush()
-    os.execve(program, command, variables)
+    os.execve(program, command, variables)  # noqa: S606  # no shell is wanted: the arguments are a list
 
 
 def environment(chosen: settings.Settings) -> dict[str, str]:

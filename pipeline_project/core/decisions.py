@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 import numpy as np
 
@@ -80,24 +83,23 @@ def fitting(groups: Int64, rows: Int64, resources: Int64, quantities: Int64, fre
     critical = overdrawn[resources]
     if not critical.any():
         return keep
-    left = free.copy()
-    owner = groups[rows[critical]]
-    order = np.argsort(rows[critical], kind="stable")
-    for at in _runs(owner[order]):
-        mine = order[at]
-        need_at, need = resources[critical][mine], np.zeros(len(free), np.int64)
-        np.add.at(need, need_at, quantities[critical][mine])
-        if (need[need_at] <= left[need_at]).all():
-            left -= need
+    left = {int(r): int(free[r]) for r in np.flatnonzero(overdrawn)}
+    for group, need in _needs(groups[rows[critical]], resources[critical], quantities[critical], np.argsort(rows[critical], kind="stable")):
+        if all(quantity <= left[resource] for resource, quantity in need.items()):
+            for resource, quantity in need.items():
+                left[resource] -= quantity
         else:
-            keep[groups == owner[mine[0]]] = False
+            keep[groups == group] = False
     return keep
 
 
-def _runs(values: Int64) -> list[Int64]:
-    """Positions of equal neighbours, run by run."""
-    cuts = np.flatnonzero(np.diff(values)) + 1
-    return [part.astype(np.int64) for part in np.split(np.arange(len(values)), cuts)] if len(values) else []
+def _needs(owners: Int64, resources: Int64, quantities: Int64, order: Int64) -> Iterator[tuple[int, Counter[int]]]:
+    """What each run of equal owners needs in all, in this order."""
+    for group, rows in groupby(order.tolist(), key=lambda row: int(owners[row])):
+        need: Counter[int] = Counter()
+        for row in rows:
+            need[int(resources[row])] += int(quantities[row])
+        yield group, need
 
 
 def _by_worth(graph: ConflictGraph, chosen: Int64) -> Int64:

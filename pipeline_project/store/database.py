@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +11,11 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from pipeline_project.core import pools
-from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch
+from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch, UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITER: Final = "pipeline_writer"
 LOGIN: Final = "pipeline"
 """The embedded server's ordinary user: a member of the writer role and nothing else."""
@@ -48,7 +49,8 @@ class Database:
         if "://" in where:
             url = sa.make_url(where).set(drivername="postgresql+psycopg")
             return cls(name=url.render_as_string(hide_password=True).replace("+psycopg", ""), url=url, admin=url)
-        pools.check_name(where, what="database")
+        if not _NAME.fullmatch(where):
+            raise UsageError(f"database: expected a postgresql:// URL or a name of a-z, 0-9 and _, found {where!r}")
         server = EmbeddedPostgres(settings.state_dir, pg_bin=settings.pg_bin).acquire()
         door = {user: sa.make_url(server.url(where, user)).set(drivername="postgresql+psycopg") for user in (LOGIN, SUPERUSER)}
         return cls(name=where, url=door[LOGIN], admin=door[SUPERUSER], server=server)

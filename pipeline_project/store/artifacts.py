@@ -1,0 +1,189 @@
+"""What a cycle leaves in files: snapshot, graph and selection with its losers, as Parquet and JSON. No payloads, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from pipeline_project.core.candidates import Candidates
+from pipeline_project.core.conflict_graph import ConflictGraph
+from pipeline_project.core.decisions import Proposal
+from pipeline_project.core.errors import CheckFailed, Unknown
+from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.selection import Certificate, Selection
+from pipeline_project.core.snapshot import Mode, Snapshot
+from pipeline_project.store.columns import integers, strings
+
+PENDING_ITEMS: Final = "pending_items"
+CONFLICT_GRAPH: Final = "conflict_graph"
+PROPOSED_SELECTIONS: Final = "proposed_selections"
+
+
+class Artifacts:
+    """`<root>/<pool>/<cycle_key>/<asset>/`; a folder counts once its manifest is there, which is written last and holds each file's hash."""
+
+    def __init__(self, root: str) -> None:
+        self.fs, self.root = fsspec.core.url_to_fs(root)
+
+    def where(self, pool: str, cycle_key: str, asset: str = "") -> str:
+        return "/".join(part for part in (self.root, pool, cycle_key, asset) if part)
+
+    def exists(self, pool: str, cycle_key: str, asset: str) -> bool:
+        return bool(self.fs.exists(f"{self.where(pool, cycle_key, asset)}/manifest.json"))
+
+    def forget(self, pool: str, cycle_key: str) -> None:
+        """Remove a cycle's files; its decisions and its audit trail stay in the database."""
+        if self.fs.exists(self.where(pool, cycle_key)):
+            self.fs.rm(self.where(pool, cycle_key), recursive=True)
+
+    # -- pending_items
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        s = snapshot
+        tables = {
+            "items": _table(item_id=s.item_ids, key=s.keys, version=s.versions, weight=s.weights, bundle_id=s.bundles, held=s.held),
+            "demands": _table(item=_owners(s.indptr), resource=s.resources, quantity=s.quantities),
+            "resources": _table(resource_id=s.resource_ids, key=s.resource_keys, free=s.free, capacity=s.capacities),
+        }
+        about = {"pool": s.pool, "day": s.day.isoformat(), "mode": s.mode, "policy_hash": s.policy_hash, "engine_version": s.engine_version}
+        self._save(s.pool, s.cycle_key(), PENDING_ITEMS, tables, about)
+
+    def load_snapshot(self, pool: str, cycle_key: str) -> Snapshot:
+        tables, about = self._load(pool, cycle_key, PENDING_ITEMS)
+        items, demands, resources = tables["items"], tables["demands"], tables["resources"]
+        return Snapshot(
+            pool=about["pool"],
+            day=date.fromisoformat(about["day"]),
+            mode=Mode(about["mode"]),
+            policy_hash=about["policy_hash"],
+            engine_version=about["engine_version"],
+            item_ids=integers(items, "item_id"),
+            keys=strings(items, "key"),
+            versions=integers(items, "version"),
+            weights=integers(items, "weight"),
+            bundles=integers(items, "bundle_id"),
+            held=np.asarray(items.column("held").to_numpy(), np.bool_),
+            indptr=_pointer(integers(demands, "item"), len(items)),
+            resources=integers(demands, "resource").astype(np.int32),
+            quantities=integers(demands, "quantity"),
+            resource_ids=integers(resources, "resource_id"),
+            resource_keys=strings(resources, "key"),
+            free=integers(resources, "free"),
+            capacities=integers(resources, "capacity"),
+        )
+
+    # -- conflict_graph: a problem directory, as `pipeline solve` reads it, and which items make up each candidate
+
+    def save_graph(self, graph: ConflictGraph) -> None:
+        p = graph.problem
+        tables = {
+            "candidates": _table(candidate=np.arange(p.n), weight=p.weights),
+            "demands": _table(candidate=p.candidates(), resource=p.resources.astype(np.int64), quantity=p.quantities),
+            "resources": _table(resource=np.arange(p.m), capacity=p.capacities),
+            "members": _table(item=np.arange(graph.snapshot.n), candidate=graph.candidates.of_item),
+        }
+        self._save(graph.snapshot.pool, graph.snapshot.cycle_key(), CONFLICT_GRAPH, tables, {})
+
+    def load_graph(self, pool: str, cycle_key: str) -> ConflictGraph:
+        tables, _ = self._load(pool, cycle_key, CONFLICT_GRAPH)
+        weights, demands = integers(tables["candidates"], "weight"), tables["demands"]
+        problem = PackingProblem(
+            weights=weights,
+            indptr=_pointer(integers(demands, "candidate"), len(weights)),
+            resources=integers(demands, "resource").astype(np.int32),
+            quantities=integers(demands, "quantity"),
+            capacities=integers(tables["resources"], "capacity"),
+        )
+        of_item = integers(tables["members"], "candidate")
+        members = np.argsort(of_item, kind="stable").astype(np.int64)
+        candidates = Candidates(of_item=of_item, indptr=_pointer(np.sort(of_item), len(weights)), members=members)
+        return ConflictGraph(snapshot=self.load_snapshot(pool, cycle_key), candidates=candidates, problem=problem)
+
+    # -- proposed_selections: the verdict on every item, losers included, sorted by item
+
+    def save_proposal(self, proposal: Proposal) -> None:
+        snapshot, selection = proposal.graph.snapshot, proposal.selection
+        certificate = selection.certificate
+        blockers = pa.ListArray.from_arrays(pa.array(proposal.indptr, pa.int32()), pa.array(proposal.blockers, pa.int32()))
+        tables = {
+            "decisions": _table(item_id=snapshot.item_ids, key=snapshot.keys, rank=proposal.ranks, blockers=blockers),
+            "selection": _table(candidate=selection.chosen),
+            "prices": _table(price=certificate.prices),
+        }
+        about = {name: getattr(certificate, name) for name in certificate.__slots__ if name != "prices"}
+        self._save(snapshot.pool, proposal.cycle_key, PROPOSED_SELECTIONS, tables, about)
+
+    def load_proposal(self, pool: str, cycle_key: str) -> Proposal:
+        graph = self.load_graph(pool, cycle_key)
+        tables, about = self._load(pool, cycle_key, PROPOSED_SELECTIONS)
+        certificate = Certificate(prices=integers(tables["prices"], "price"), **about)
+        selection = Selection(chosen=integers(tables["selection"], "candidate"), certificate=certificate)
+        return Proposal.of(graph, selection)
+
+    def verdict(self, pool: str, cycle_key: str, item_id: int) -> dict[str, Any] | None:
+        """One item's row of the stored verdicts, found by row-group statistics; None when the cycle did not see it."""
+        path = f"{self.where(pool, cycle_key, PROPOSED_SELECTIONS)}/decisions.parquet"
+        if not self.fs.exists(path):
+            return None
+        rows = parquet.read_table(path, filesystem=self.fs, filters=[("item_id", "=", item_id)]).to_pylist()
+        return rows[0] if rows else None
+
+    # -- files
+
+    def _save(self, pool: str, cycle_key: str, asset: str, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> None:
+        folder = self.where(pool, cycle_key, asset)
+        self.fs.makedirs(folder, exist_ok=True)
+        files = {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+        files["about.json"] = json.dumps(about, sort_keys=True, default=_plain).encode()
+        manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        for name, content in {**files, "manifest.json": json.dumps(manifest, sort_keys=True).encode()}.items():
+            # Renamed into place: a reader, or a second writer of the same cycle, never meets half a file.
+            scratch = f"{folder}/.{name}.{uuid.uuid4().hex}"
+            self.fs.pipe_file(scratch, content)
+            self.fs.mv(scratch, f"{folder}/{name}")
+
+    def _load(self, pool: str, cycle_key: str, asset: str) -> tuple[dict[str, pa.Table], dict[str, Any]]:
+        folder = self.where(pool, cycle_key, asset)
+        if not self.exists(pool, cycle_key, asset):
+            raise Unknown(f"artifact {folder}: not there; it was never written, or retention removed it")
+        files: dict[str, bytes] = {}
+        for name, expected in json.loads(self.fs.cat_file(f"{folder}/manifest.json")).items():
+            files[name] = self.fs.cat_file(f"{folder}/{name}")
+            found = hashlib.sha256(files[name]).hexdigest()
+            if found != expected:
+                raise CheckFailed(f"artifact {folder}/{name}: expected SHA-256 {expected}, found {found}; the file was changed after the cycle")
+        about = json.loads(files.pop("about.json"))
+        return {name.removesuffix(".parquet"): parquet.read_table(pa.BufferReader(content)) for name, content in files.items()}, about
+
+
+def _table(**columns: Any) -> pa.Table:
+    return pa.table({name: column if isinstance(column, pa.Array) else pa.array(column) for name, column in columns.items()})
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, row_group_size=64_000, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _owners(indptr: Int64) -> Int64:
+    return np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
+
+
+def _pointer(owners: Int64, n: int) -> Int64:
+    indptr = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(owners, minlength=n), out=indptr[1:])
+    return indptr
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

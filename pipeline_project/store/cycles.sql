@@ -1,0 +1,106 @@
+-- name: latest
+-- The newest attempt at a cycle key, or at keys that begin so.
+select c.*, p.name as pool, y.version as policy_version
+  from pipeline.cycle c join pipeline.pool p using (pool_id) join pipeline.policy y using (policy_id)
+ where c.cycle_key like :prefix and p.name = coalesce(:pool, p.name)
+ order by c.cycle_id desc limit 2;
+
+-- name: lock_latest
+-- The cycle's row is the first lock of whoever changes anything on its behalf.
+select * from pipeline.cycle
+ where pool_id = :pool_id and cycle_key = :cycle_key
+ order by attempt desc limit 1 for no key update;
+
+-- name: lock
+select * from pipeline.cycle where cycle_id = :cycle_id for no key update;
+
+-- name: plan
+-- Two planners of the same world: the second finds the first one's row and uses it.
+insert into pipeline.cycle (pool_id, policy_id, cycle_key, attempt, mode, day, engine_version, artifact, items, value, upper_bound,
+                            proposed, certificate, planned_at)
+values (:pool_id, :policy_id, :cycle_key, :attempt, :mode, :day, :engine_version, :artifact, :items, :value, :upper_bound,
+        :proposed, cast(:certificate as jsonb), pipeline.now())
+on conflict (pool_id, cycle_key, attempt) do nothing;
+
+-- name: begin
+-- The partial unique index admits one committing cycle a pool; the fence grows, so that an owner who was thought dead and is not
+-- finds its fence gone and stops.
+update pipeline.cycle
+   set status = 'committing', owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s),
+       committing_at = coalesce(committing_at, pipeline.now())
+ where cycle_id = :cycle_id
+returning fence;
+
+-- name: hold_fence
+-- Every chunk begins here: the owner shows its fence and gets its lease prolonged in one.
+update pipeline.cycle set lease_until = pipeline.now() + make_interval(secs => :lease_s)
+ where cycle_id = :cycle_id and fence = :fence and status = cast(:status as pipeline.cycle_status)
+returning cycle_id;
+
+-- name: in_flight
+select c.cycle_id, c.cycle_key, c.status, c.owner, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
+  from pipeline.cycle c join pipeline.pool p using (pool_id)
+ where c.status in ('committing', 'rolling_back') and p.pool_id = coalesce(:pool_id, p.pool_id)
+ order by c.cycle_id;
+
+-- name: chunk
+select * from pipeline.cycle_chunk where cycle_id = :cycle_id and chunk = :chunk;
+
+-- name: add_chunk
+insert into pipeline.cycle_chunk (cycle_id, chunk, selected, stale, nofit, value, released)
+values (:cycle_id, :chunk, :selected, :stale, :nofit, :value, :released);
+
+-- name: publish
+-- One row flips, and executors see everything the commit wrote, in however many transactions.
+update pipeline.cycle c
+   set status = 'published', published_at = pipeline.now(), lease_until = null,
+       selected = t.selected, stale = t.stale, nofit = t.nofit, committed_value = t.value, changed = t.selected + t.released,
+       deferred = c.items - c.proposed
+  from (select coalesce(sum(selected), 0) as selected, coalesce(sum(stale), 0) as stale, coalesce(sum(nofit), 0) as nofit,
+               coalesce(sum(value), 0) as value, coalesce(sum(released), 0) as released
+          from pipeline.cycle_chunk where cycle_id = :cycle_id) t
+ where c.cycle_id = :cycle_id and c.fence = :fence and c.status = 'committing'
+returning c.cycle_id;
+
+-- name: close
+update pipeline.cycle
+   set status = cast(:status as pipeline.cycle_status), closed_at = pipeline.now(), lease_until = null, reason = :reason
+ where cycle_id = :cycle_id;
+
+-- name: begin_rollback
+update pipeline.cycle
+   set status = 'rolling_back', owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s), reason = :reason
+ where cycle_id = :cycle_id
+returning fence;
+
+-- name: forget_plans
+-- Plans that no one committed within a day describe a world that is gone.
+update pipeline.cycle set status = 'abandoned', closed_at = pipeline.now(), reason = 'planned, never committed'
+ where status = 'planned' and planned_at < pipeline.now() - interval '1 day'
+returning cycle_id;
+
+-- name: listing
+select c.cycle_id, c.cycle_key as cycle, p.name as pool, c.attempt, c.mode, c.day, c.status, c.items, c.value, c.upper_bound,
+       c.committed_value, c.selected, c.deferred, c.stale, c.nofit, c.planned_at, c.published_at
+  from pipeline.cycle c join pipeline.pool p using (pool_id)
+ where p.name = coalesce(:pool, p.name)
+ order by c.cycle_id desc limit :most;
+
+-- name: of_day
+-- Whose snapshots a reprocess of the day looks into.
+select cycle_key from pipeline.cycle
+ where pool_id = :pool_id and day = :day and status in ('published', 'rolled_back') order by cycle_id;
+
+-- name: effects
+-- What a rollback meets, by state.
+select s.state, count(*) as items from pipeline.item_state s
+ where s.cycle_id = :cycle_id and s.state in ('selected', 'claimed', 'completed') group by s.state;
+
+-- name: database_today
+select (pipeline.now() at time zone :timezone)::date;
+
+-- name: now
+select pipeline.now();
+
+-- name: advance_clock
+select pipeline.advance_clock(:until);

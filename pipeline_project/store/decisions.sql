@@ -1,0 +1,50 @@
+-- name: lock_items
+-- In id order, before any resource: the one lock order. Nothing is read here: what a statement that waited returns is judged anew below.
+select count(*) from (
+  select from pipeline.item_state where item_id = any (cast(:ids as bigint[])) order by item_id for no key update) locked;
+
+-- name: read_items
+-- A new statement, so that state, version and the clock are those of after the wait.
+select item_id, version, state::text as state, expires_at <= t.at as expired, cycle_id
+  from pipeline.item_state, (select pipeline.now() as at) t
+ where item_id = any (cast(:ids as bigint[])) order by item_id;
+
+-- name: lock_resources
+select count(*) from (
+  select from pipeline.resource where resource_id = any (cast(:ids as bigint[])) order by resource_id for no key update) locked;
+
+-- name: free
+select resource_id, capacity - in_use - spent as free from pipeline.resource
+ where resource_id = any (cast(:ids as bigint[])) order by resource_id;
+
+-- name: select_items
+update pipeline.item_state s
+   set state = 'selected', version = s.version + 1, cycle_id = :cycle_id, rank = u.rank, not_before = null,
+       hold_until = t.at + make_interval(secs => :hold_s), reason = 'selected', detail = null
+  from unnest(cast(:ids as bigint[]), cast(:ranks as int[])) as u (item_id, rank), (select pipeline.now() as at) t
+ where s.item_id = u.item_id;
+
+-- name: record
+insert into pipeline.decision (cycle_id, item_id, verdict, rank, version, weight, reason)
+select :cycle_id, u.*
+  from unnest(cast(:ids as bigint[]), cast(:verdicts as text[]), cast(:ranks as int[]), cast(:versions as int[]),
+              cast(:weights as bigint[]), cast(:reasons as text[])) u;
+
+-- name: of_item
+select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.planned_at, c.published_at, c.artifact, p.name as pool,
+       d.verdict, d.rank, d.reason, d.version
+  from pipeline.decision d join pipeline.cycle c using (cycle_id) join pipeline.pool p using (pool_id)
+ where d.item_id = :item_id order by c.cycle_id desc;
+
+-- name: cycles_since
+-- Cycles that may have seen an item without keeping a row of it: newest first.
+select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.published_at, c.artifact
+  from pipeline.cycle c
+ where c.pool_id = :pool_id and c.planned_at >= :since and c.status in ('published', 'rolled_back')
+ order by c.cycle_id desc limit :most;
+
+-- name: top
+select k.key, d.rank, d.weight, d.verdict, d.reason
+  from pipeline.decision d join pipeline.item_key k using (item_id)
+ where d.cycle_id = :cycle_id
+ order by d.rank nulls last, d.item_id limit :most;

@@ -1,0 +1,154 @@
+-- name: stage
+create temporary table staged_item (
+  line int primary key, key text not null, weight bigint not null, payload jsonb, not_before timestamptz, expires_at timestamptz,
+  bundle_key text, bundle_size int, digest bytea not null,
+  item_id bigint, bundle_id bigint, fate text
+) on commit drop;
+create temporary table staged_demand (line int not null, resource_key text not null, quantity bigint not null, resource_id bigint) on commit drop;
+
+-- name: prepare
+-- The planner must know how much was staged before it chooses how to join it.
+analyze pg_temp.staged_item, pg_temp.staged_demand;
+
+-- name: resolve_resources
+update pg_temp.staged_demand d set resource_id = r.resource_id
+  from pipeline.resource r where r.pool_id = :pool_id and r.key = d.resource_key;
+
+-- name: refuse_expired
+delete from pg_temp.staged_item where expires_at <= (select pipeline.now())
+returning line, key, 'expires_at' as field, 'a time after ' || pipeline.now() as expected, expires_at::text as found;
+
+-- name: refuse_demands
+-- One refusal an item: its first demand of an unknown resource, or of more than there is.
+with bad as (
+  select distinct on (d.line) d.line, d.resource_key, d.quantity, r.capacity
+    from pg_temp.staged_demand d left join pipeline.resource r using (resource_id)
+   where r.resource_id is null or d.quantity > r.capacity
+   order by d.line, d.resource_key)
+delete from pg_temp.staged_item i using bad b where b.line = i.line
+returning i.line, i.key, 'demands.' || b.resource_key as field,
+  coalesce('at most its capacity, ' || b.capacity, 'a resource of this pool') as expected,
+  case when b.capacity is null then 'no resource of that key' else b.quantity::text end as found;
+
+-- name: add_bundles
+insert into pipeline.bundle (pool_id, key, size)
+select distinct on (bundle_key) :pool_id, bundle_key, bundle_size from pg_temp.staged_item where bundle_key is not null order by bundle_key, line
+on conflict (pool_id, key) do nothing;
+
+-- name: lock_bundles
+-- Two imports may add members to one bundle: the second waits here, and then counts the first one's.
+select b.bundle_id from pipeline.bundle b
+ where b.pool_id = :pool_id and b.key in (select bundle_key from pg_temp.staged_item)
+ order by b.bundle_id for no key update;
+
+-- name: resolve_items
+update pg_temp.staged_item i
+   set item_id = k.item_id
+  from pipeline.item_key k where k.pool_id = :pool_id and k.key = i.key;
+
+-- name: resolve_bundles
+update pg_temp.staged_item i set bundle_id = b.bundle_id
+  from pipeline.bundle b where b.pool_id = :pool_id and b.key = i.bundle_key;
+
+-- name: refuse_bundles
+-- A bundle is sealed when as many members came as it declared; a wrong size or a late member is refused, and with it all of this
+-- file that would join the same bundle: half a bundle helps nobody.
+with joining as (
+  select bundle_id, count(*) as n, min(bundle_size) as smallest, max(bundle_size) as largest
+    from pg_temp.staged_item where bundle_id is not null and item_id is null group by bundle_id),
+bad as (
+  select b.bundle_id, b.size, b.members, j.n, j.smallest <> b.size or j.largest <> b.size as resized
+    from joining j join pipeline.bundle b using (bundle_id)
+   where b.members + j.n > b.size or j.smallest <> b.size or j.largest <> b.size)
+delete from pg_temp.staged_item i using bad b where b.bundle_id = i.bundle_id and i.item_id is null
+returning i.line, i.key, case when b.resized then 'bundle_size' else 'bundle_key' end as field,
+  case when b.resized then 'the size the bundle was made with, ' || b.size
+       when b.members = b.size then 'a bundle that is not sealed yet'
+       else 'at most ' || (b.size - b.members) || ' more members' end as expected,
+  case when b.resized then i.bundle_size::text when b.members = b.size then i.bundle_key || ', sealed with ' || b.size else b.n || ' more' end as found;
+
+-- name: drop_refused_demands
+delete from pg_temp.staged_demand d where not exists (select from pg_temp.staged_item i where i.line = d.line);
+
+-- name: add_keys
+-- Waits for a concurrent import of the same key, and then leaves it to that one: the key is the idempotency.
+with fresh as (
+  insert into pipeline.item_key (pool_id, key, submitted_at)
+  select :pool_id, key, pipeline_time.at from pg_temp.staged_item, (select pipeline.now() as at) pipeline_time where item_id is null order by key
+  on conflict (pool_id, key) do nothing returning item_id, key)
+update pg_temp.staged_item i set item_id = f.item_id, fate = 'fresh' from fresh f where f.key = i.key;
+
+-- name: lock_known
+-- In id order, bundle mates of those that change included: a bundle moves as one.
+select s.item_id from pipeline.item_state s
+ where s.item_id in (
+   select item_id from pg_temp.staged_item where fate is null
+   union
+   select m.item_id from pg_temp.staged_item i join pipeline.item_state m using (bundle_id) where i.fate is null)
+ order by s.item_id for no key update;
+
+-- name: settle_fates
+update pg_temp.staged_item i
+   set fate = case
+     when b.digest = i.digest and not (s.state = 'cancelled' and s.source_cancelled) then 'unchanged'
+     when s.bundle_id is distinct from i.bundle_id then 'other bundle'
+     when s.state in ('pending', 'selected') then 'revise'
+     when s.state = 'cancelled' and s.source_cancelled and :origin = 'source' then 'revive'
+     else s.state::text end
+  from pipeline.item_state s join pipeline.item b using (item_id, revision)
+ where i.fate is null and s.item_id = i.item_id;
+
+-- name: refuse_fates
+delete from pg_temp.staged_item where fate not in ('fresh', 'unchanged', 'revise', 'revive')
+returning line, key, case fate when 'other bundle' then 'bundle_key' else 'key' end as field,
+  case fate when 'other bundle' then 'the bundle it was submitted with' else 'a key that is new, or of a pending or selected item' end as expected,
+  case fate when 'other bundle' then coalesce(bundle_key, 'none') else 'an item that is ' || fate end as found;
+
+-- name: insert_bodies
+-- A revision keeps the old body; the new one gets the next number.
+insert into pipeline.item (item_id, revision, weight, payload, not_before, expires_at, digest, origin, created_at)
+select i.item_id, coalesce(s.revision, 0) + 1, i.weight, i.payload, i.not_before, i.expires_at, i.digest, :origin, t.at
+  from pg_temp.staged_item i left join pipeline.item_state s using (item_id), (select pipeline.now() as at) t
+ where i.fate in ('fresh', 'revise', 'revive');
+
+-- name: insert_demands
+insert into pipeline.item_demand (item_id, revision, resource_id, quantity)
+select i.item_id, coalesce(s.revision, 0) + 1, d.resource_id, d.quantity
+  from pg_temp.staged_item i join pg_temp.staged_demand d using (line) left join pipeline.item_state s using (item_id)
+ where i.fate in ('fresh', 'revise', 'revive');
+
+-- name: insert_states
+insert into pipeline.item_state (item_id, pool_id, bundle_id, version, revision, state, not_before, expires_at, reason)
+select item_id, :pool_id, bundle_id, 1, 1, 'pending', not_before, expires_at, :reason from pg_temp.staged_item where fate = 'fresh';
+
+-- name: count_members
+update pipeline.bundle b set members = members + n
+  from (select bundle_id, count(*) as n from pg_temp.staged_item where fate = 'fresh' and bundle_id is not null group by 1) j
+ where j.bundle_id = b.bundle_id;
+
+-- name: release_revised
+-- A selected item that changes goes back first, and with it the rest of its bundle.
+update pipeline.item_state s
+   set state = 'pending', version = version + 1, cycle_id = null, rank = null, hold_until = null, reason = 'revised', detail = null
+ where s.state = 'selected' and s.item_id in (
+   select item_id from pg_temp.staged_item where fate = 'revise'
+   union
+   select m.item_id from pg_temp.staged_item i join pipeline.item_state m using (bundle_id) where i.fate = 'revise');
+
+-- name: revive_returned
+update pipeline.item_state s
+   set state = 'pending', version = version + 1, source_cancelled = false, attempts = 0, reason = 'back in its source', detail = null
+  from pg_temp.staged_item i where i.item_id = s.item_id and i.fate = 'revive';
+
+-- name: revise
+update pipeline.item_state s
+   set version = s.version + 1, revision = s.revision + 1, not_before = i.not_before, expires_at = i.expires_at, reason = :reason, detail = null
+  from pg_temp.staged_item i where i.item_id = s.item_id and i.fate in ('revise', 'revive');
+
+-- name: fates
+select coalesce(sum(1) filter (where fate = 'fresh'), 0) as accepted, coalesce(sum(1) filter (where fate = 'unchanged'), 0) as unchanged,
+       coalesce(sum(1) filter (where fate in ('revise', 'revive')), 0) as revised
+  from pg_temp.staged_item;
+
+-- name: clear
+drop table pg_temp.staged_item, pg_temp.staged_demand;

@@ -1,0 +1,107 @@
+-- Each query returns the rows that break a promise: none, on a healthy database. `pipeline db check` runs them.
+
+-- name: over_allocated
+select r.resource_id, r.key, r.capacity, sum(h.quantity) as held, r.spent
+  from pipeline.resource r join pipeline.hold h using (resource_id)
+ group by r.resource_id having sum(h.quantity) + r.spent > r.capacity;
+
+-- name: in_use_drifted
+select r.resource_id, r.key, r.in_use, coalesce(h.held, 0) as held
+  from pipeline.resource r
+  left join (select resource_id, sum(quantity) as held from pipeline.hold group by 1) h using (resource_id)
+ where r.in_use <> coalesce(h.held, 0);
+
+-- name: spent_drifted
+select r.resource_id, r.key, r.spent, coalesce(d.used, 0) as used
+  from pipeline.resource r
+  left join (select d.resource_id, sum(d.quantity) as used
+               from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
+              where s.state = 'completed' group by 1) d using (resource_id)
+ where r.spent <> case r.kind when 'consumable' then coalesce(d.used, 0) else 0 end;
+
+-- name: part_of_a_bundle_selected
+-- Before any claim a bundle is selected whole or not at all.
+select s.bundle_id, count(*) filter (where s.state = 'selected') as selected, count(*) as members
+  from pipeline.item_state s where s.bundle_id is not null
+ group by s.bundle_id
+having count(*) filter (where s.state = 'selected') > 0 and count(*) filter (where s.state = 'pending') > 0
+   and count(*) filter (where s.token > 0) = 0;
+
+-- name: bundle_members_miscounted
+select b.bundle_id, b.key, b.members, count(s.item_id) as found
+  from pipeline.bundle b left join pipeline.item_state s using (bundle_id)
+ group by b.bundle_id having b.members <> count(s.item_id);
+
+-- name: state_not_last_transition
+select s.item_id, s.state, s.version, t.to_state, t.version as audited
+  from pipeline.item_state s
+  left join (select distinct on (item_id) item_id, version, to_state, token from pipeline.transition order by item_id, version desc) t using (item_id)
+ where t.item_id is null or t.to_state <> s.state or t.version <> s.version or t.token <> s.token;
+
+-- name: versions_with_gaps
+select item_id, count(*) as transitions, min(version) as first, max(version) as last
+  from pipeline.transition group by item_id
+having count(*) <> max(version) or min(version) <> 1 or count(distinct version) <> count(*);
+
+-- name: chain_broken
+select item_id, version, from_state, previous from (
+  select item_id, version, from_state, lag(to_state) over (partition by item_id order by version) as previous from pipeline.transition) t
+ where from_state is distinct from previous;
+
+-- name: illegal_move
+select item_id, version, from_state, to_state, event from pipeline.transition
+ where event is distinct from pipeline.event_of(from_state, to_state) or from_state = 'completed';
+
+-- name: completed_twice
+select item_id, count(*) as completions from pipeline.transition where to_state = 'completed' group by item_id having count(*) > 1;
+
+-- name: selected_without_decision
+select t.item_id, t.cycle_id, t.version from pipeline.transition t
+ where t.event = 'select'
+   and not exists (select from pipeline.decision d where d.cycle_id = t.cycle_id and d.item_id = t.item_id and d.verdict = 'selected');
+
+-- name: decision_without_transition
+select d.cycle_id, d.item_id from pipeline.decision d
+ where d.verdict = 'selected'
+   and not exists (select from pipeline.transition t where t.item_id = d.item_id and t.cycle_id = d.cycle_id and t.event = 'select');
+
+-- name: stale_token_accepted
+select item_id, version, event, token, previous from (
+  select item_id, version, event, from_state, token, lag(token) over (partition by item_id order by version) as previous from pipeline.transition) t
+ where (event = 'claim' and token <= previous) or (event <> 'claim' and token <> coalesce(previous, 0));
+
+-- name: closed_cycle_still_holds
+select s.item_id, s.cycle_id, c.status from pipeline.item_state s join pipeline.cycle c using (cycle_id)
+ where (c.status in ('abandoned', 'planned') and s.state in ('selected', 'claimed')) or (c.status = 'rolled_back' and s.state = 'selected');
+
+-- name: selected_after_expiry
+select t.item_id, t.version, t.at, i.expires_at from pipeline.transition t join pipeline.item i using (item_id, revision)
+ where t.event = 'select' and i.expires_at < t.at;
+
+-- name: claimed_from_unpublished_cycle
+select t.item_id, t.version, t.cycle_id, t.at, c.published_at from pipeline.transition t join pipeline.cycle c using (cycle_id)
+ where t.event = 'claim' and (c.published_at is null or c.published_at > t.at);
+
+-- name: held_without_cycle
+select s.item_id, s.cycle_id from pipeline.item_state s left join pipeline.cycle c using (cycle_id)
+ where s.state in ('selected', 'claimed') and c.cycle_id is null;
+
+-- name: demand_without_resource
+select d.item_id, d.revision, d.resource_id from pipeline.item_demand d
+  join pipeline.item_key k using (item_id) left join pipeline.resource r on r.resource_id = d.resource_id and r.pool_id = k.pool_id
+ where r.resource_id is null;
+
+-- name: state_without_body
+select s.item_id, s.revision from pipeline.item_state s left join pipeline.item i using (item_id, revision) where i.item_id is null;
+
+-- name: key_without_state
+select k.item_id, k.key from pipeline.item_key k left join pipeline.item_state s using (item_id) where s.item_id is null;
+
+-- name: negative_number
+select 'item' as what, item_id as id from pipeline.item where weight < 0
+union all select 'demand', item_id from pipeline.item_demand where quantity < 1
+union all select 'resource', resource_id from pipeline.resource where capacity < 0 or in_use < 0 or spent < 0;
+
+-- name: audit_partition_missing
+-- Rows in the DEFAULT partition: nobody made the month's partition ahead (the sweep does).
+select seq, at from pipeline.transition_default;

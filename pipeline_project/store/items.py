@@ -1,0 +1,100 @@
+"""Items that are in: find, list, release, cancel, expire, revive. Every move takes whole bundles and locks in id order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline_project.core.errors import Unknown
+from pipeline_project.store import statements
+from pipeline_project.store.pools import Pool
+
+SQL = statements.load("items")
+
+
+def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any]:
+    """Everything about one item, its demands included. Raises Unknown."""
+    row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
+    if row is None:
+        raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
+    demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
+    return {**row, "demands": [dict(demand) for demand in demands]}
+
+
+def listing(connection: sa.Connection, pool: Pool, *, state: str | None = None, most: int = 1000) -> list[dict[str, Any]]:
+    return [dict(r) for r in connection.execute(SQL["listing"], {"pool_id": pool.pool_id, "state": state, "most": most}).mappings()]
+
+
+def counts(connection: sa.Connection, pool: Pool) -> dict[str, int]:
+    """How many items are in each state."""
+    return {row.state: row.n for row in connection.execute(SQL["counts"], {"pool_id": pool.pool_id})}
+
+
+def ids_of(connection: sa.Connection, pool: Pool, keys: Sequence[str]) -> dict[str, int]:
+    """Item id by key. Raises Unknown, naming the first keys that the pool does not have."""
+    found = {row.key: row.item_id for row in connection.execute(SQL["ids_of"], {"pool_id": pool.pool_id, "keys": list(keys)})}
+    missing = [key for key in keys if key not in found]
+    if missing:
+        raise Unknown(f"pool {pool.name} has no item {', '.join(map(repr, missing[:5]))} ({len(missing)} of {len(keys)} keys are unknown)")
+    return found
+
+
+def release(connection: sa.Connection, ids: Sequence[int], *, reason: str, not_before: datetime | None = None) -> list[int]:
+    """selected -> pending, bundle mates included; not_before keeps them from being selected again at once. Ids that moved."""
+    return _move(connection, "release", ids, reason=reason, not_before=not_before)
+
+
+def cancel(connection: sa.Connection, ids: Sequence[int], *, reason: str, by_source: bool = False) -> list[int]:
+    """pending, selected, claimed -> cancelled; the unclaimed rest of a bundle goes with it. Ids that moved."""
+    locked = lock(connection, ids, mates=True)
+    moved = _ids(connection, "cancel", ids, reason=reason, by_source=by_source)
+    broken = connection.scalars(SQL["broken_bundles"], {"ids": moved}).all() if any(row.bundle_id for row in locked) else []
+    return moved + _ids(connection, "cancel", broken, reason="its bundle lost a member", by_source=by_source)
+
+
+def expire_due(connection: sa.Connection, *, most: int) -> list[int]:
+    """pending, selected -> expired where expires_at has passed; whole bundles. At most so many at a time."""
+    return _move(connection, "expire", connection.scalars(SQL["due_to_expire"], {"most": most}).all())
+
+
+def release_lapsed_holds(connection: sa.Connection, *, most: int) -> list[int]:
+    """selected -> pending where nobody claimed in time."""
+    due = connection.scalars(SQL["holds_run_out"], {"most": most}).all()
+    return release(connection, due, reason="hold expired")
+
+
+def revive(connection: sa.Connection, ids: Sequence[int], *, reason: str, detail: dict[str, Any] | None = None) -> list[int]:
+    """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved."""
+    lock(connection, ids)
+    return _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None)
+
+
+def selected_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:
+    """Ids of the unclaimed items a cycle holds, in id order, from `after` on."""
+    return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id, "after": after, "most": most}))
+
+
+def source_keys(connection: sa.Connection, pool: Pool) -> set[str]:
+    """Keys of pending items that the pool's source submitted."""
+    return set(connection.scalars(SQL["source_keys"], {"pool_id": pool.pool_id}))
+
+
+def lock(connection: sa.Connection, ids: Sequence[int], *, mates: bool = False) -> Sequence[Any]:
+    """Lock items (and bundle mates) in id order: rows of item_id, state, version, bundle_id."""
+    if not ids:
+        return []
+    if mates:
+        ids = connection.scalars(SQL["with_mates"], {"ids": list(ids)}).all()
+    return connection.execute(SQL["lock"], {"ids": list(ids)}).all()
+
+
+def _move(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:
+    return _ids(connection, statement, [row.item_id for row in lock(connection, ids, mates=True)], **parameters)
+
+
+def _ids(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:
+    return list(connection.scalars(SQL[statement], {"ids": list(ids), **parameters})) if ids else []

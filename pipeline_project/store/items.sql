@@ -1,0 +1,97 @@
+-- name: find
+select s.*, k.key, k.submitted_at, i.weight, i.payload, i.origin, b.key as bundle_key, b.size as bundle_size,
+       c.cycle_key, c.status as cycle_status, e.name as executor
+  from pipeline.item_key k
+  join pipeline.item_state s using (item_id)
+  join pipeline.item i using (item_id, revision)
+  left join pipeline.bundle b using (bundle_id)
+  left join pipeline.cycle c using (cycle_id)
+  left join pipeline.executor e using (executor_id)
+ where k.pool_id = :pool_id and k.key = :key;
+
+-- name: demands
+select r.key, d.quantity, r.capacity, r.in_use, r.spent
+  from pipeline.item_demand d join pipeline.resource r using (resource_id)
+ where d.item_id = :item_id and d.revision = :revision order by r.key;
+
+-- name: listing
+select k.key, s.state, i.weight, s.version, s.attempts, s.rank, s.not_before, s.expires_at, s.reason
+  from pipeline.item_state s join pipeline.item_key k using (item_id) join pipeline.item i using (item_id, revision)
+ where s.pool_id = :pool_id and s.state = coalesce(cast(:state as pipeline.state), s.state)
+ order by s.item_id
+ limit :most;
+
+-- name: counts
+select state, count(*) as n from pipeline.item_state where pool_id = :pool_id group by state order by state;
+
+-- name: ids_of
+select k.key, k.item_id from pipeline.item_key k where k.pool_id = :pool_id and k.key = any (cast(:keys as text[]));
+
+-- name: with_mates
+-- Ids of these items and of their bundle mates: a bundle moves as one.
+select item_id from pipeline.item_state where item_id = any (cast(:ids as bigint[]))
+union
+select m.item_id from pipeline.item_state s join pipeline.item_state m using (bundle_id)
+ where s.item_id = any (cast(:ids as bigint[]));
+
+-- name: lock
+-- In id order, so that two transactions can never wait for each other. NO KEY: a plain FOR UPDATE collides with foreign-key locks.
+select item_id, state, version, bundle_id from pipeline.item_state
+ where item_id = any (cast(:ids as bigint[])) order by item_id for no key update;
+
+-- name: release
+update pipeline.item_state
+   set state = 'pending', version = version + 1, cycle_id = null, rank = null, hold_until = null,
+       not_before = greatest(not_before, cast(:not_before as timestamptz)), reason = :reason, detail = null
+ where item_id = any (cast(:ids as bigint[])) and state = 'selected'
+returning item_id;
+
+-- name: cancel
+update pipeline.item_state
+   set state = 'cancelled', version = version + 1, rank = null, hold_until = null, lease_until = null, executor_id = null,
+       source_cancelled = :by_source, reason = :reason, detail = null
+ where item_id = any (cast(:ids as bigint[])) and state in ('pending', 'selected', 'claimed')
+returning item_id;
+
+-- name: expire
+update pipeline.item_state
+   set state = 'expired', version = version + 1, rank = null, hold_until = null, reason = 'expires_at passed', detail = null
+ where item_id = any (cast(:ids as bigint[])) and state in ('pending', 'selected')
+returning item_id;
+
+-- name: revive
+update pipeline.item_state
+   set state = 'pending', version = version + 1, cycle_id = null, rank = null, attempts = 0, source_cancelled = false,
+       not_before = null, reason = :reason, detail = cast(:detail as jsonb)
+ where item_id = any (cast(:ids as bigint[]))
+   and (state in ('expired', 'failed', 'quarantined') or (state = 'cancelled' and source_cancelled))
+   and (expires_at is null or expires_at > (select pipeline.now()))
+returning item_id;
+
+-- name: due_to_expire
+select item_id from pipeline.item_state
+ where state in ('pending', 'selected') and expires_at <= (select pipeline.now())
+ order by item_id limit :most;
+
+-- name: holds_run_out
+-- Only of cycles that executors can see: the holds of an unpublished one wait for whoever finishes it.
+select s.item_id from pipeline.item_state s join pipeline.cycle c using (cycle_id)
+ where s.state = 'selected' and s.hold_until <= (select pipeline.now()) and c.status = 'published'
+ order by s.item_id limit :most;
+
+-- name: of_cycle
+select item_id from pipeline.item_state
+ where cycle_id = :cycle_id and state = 'selected' and item_id > :after order by item_id limit :most;
+
+-- name: broken_bundles
+-- Pending bundles that lost a member for good: they can never be whole again, so the rest is cancelled.
+select s.item_id from pipeline.item_state s
+ where s.state in ('pending', 'selected') and s.bundle_id in (
+   select bundle_id from pipeline.item_state
+    where bundle_id = any (select bundle_id from pipeline.item_state where item_id = any (cast(:ids as bigint[])) and bundle_id is not null)
+      and state in ('cancelled', 'expired', 'quarantined'));
+
+-- name: source_keys
+-- What the source of a pool submitted and still waits: the candidates for "vanished".
+select k.key from pipeline.item_state s join pipeline.item_key k using (item_id) join pipeline.item i using (item_id, revision)
+ where s.pool_id = :pool_id and s.state = 'pending' and i.origin = 'source';

@@ -1,0 +1,99 @@
+"""Takes the snapshot of a cycle: one instant of the database as columns."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+
+from pipeline_project import __version__
+from pipeline_project.core.packing import Int64
+from pipeline_project.core.policy import Ageing
+from pipeline_project.core.snapshot import Mode, Snapshot
+from pipeline_project.store import columns, statements
+from pipeline_project.store.pools import Pool
+
+SQL = statements.load("snapshots")
+
+_ITEMS = {
+    "item_id": pa.int64(),
+    "key": pa.string(),
+    "version": pa.int64(),
+    "weight": pa.int64(),
+    "bundle_id": pa.int64(),
+    "bundle_size": pa.int64(),
+    "held": pa.int64(),
+    "waited_s": pa.int64(),
+}
+_DEMANDS = {"item_id": pa.int64(), "resource_id": pa.int64(), "quantity": pa.int64()}
+_RESOURCES = {"resource_id": pa.int64(), "key": pa.string(), "capacity": pa.int64(), "free": pa.int64()}
+
+
+def live(connection: sa.Connection, pool: Pool, day: date) -> Snapshot:
+    """What is pending and awake now. The caller's transaction must be REPEATABLE READ."""
+    me = {"pool_id": pool.pool_id}
+    items = columns.read(connection, SQL["eligible"], me, _ITEMS)
+    demands = columns.read(connection, SQL["demands"], me, _DEMANDS)
+    return _assemble(connection, pool, day, Mode.LIVE, items, demands)
+
+
+def reprocess(connection: sa.Connection, pool: Pool, day: date, seen: Int64) -> Snapshot:
+    """What a past day may decide anew, of the item ids its cycles saw; what they hold counts as free."""
+    me = {"pool_id": pool.pool_id, "ids": seen.tolist(), "day": day, "policy_hash": pool.policy.hash}
+    items = columns.read(connection, SQL["reconsidered"], me, _ITEMS)
+    demands = columns.read(connection, SQL["demands_of"], {"ids": items.column("item_id").to_pylist()}, _DEMANDS)
+    return _assemble(connection, pool, day, Mode.REPROCESS, items, demands)
+
+
+def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, items: pa.Table, demands: pa.Table) -> Snapshot:
+    items = items.filter(pa.array(_whole_bundles(items)))
+    ids = columns.integers(items, "item_id")
+    demands = demands.filter(pa.array(np.isin(columns.integers(demands, "item_id"), ids, assume_unique=False)))
+    resources = columns.read(connection, SQL["resources"], {"pool_id": pool.pool_id}, _RESOURCES)
+    wanted, resource = np.unique(columns.integers(demands, "resource_id"), return_inverse=True)
+    resources = resources.filter(pa.array(np.isin(columns.integers(resources, "resource_id"), wanted)))
+    item = np.searchsorted(ids, columns.integers(demands, "item_id"))
+    quantities = columns.integers(demands, "quantity")
+    held = columns.integers(items, "held").astype(np.bool_)
+    free = columns.integers(resources, "free").copy()
+    mine = held[item]
+    np.add.at(free, resource[mine], quantities[mine])
+    indptr = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(np.bincount(item, minlength=len(ids)), out=indptr[1:])
+    return Snapshot(
+        pool=pool.name,
+        day=day,
+        mode=mode,
+        policy_hash=pool.policy.hash,
+        engine_version=__version__,
+        item_ids=ids,
+        keys=columns.strings(items, "key"),
+        versions=columns.integers(items, "version"),
+        weights=_aged(columns.integers(items, "weight"), columns.integers(items, "waited_s"), pool.policy.objective.ageing),
+        bundles=columns.integers(items, "bundle_id"),
+        held=held,
+        indptr=indptr,
+        resources=resource.astype(np.int32),
+        quantities=quantities,
+        resource_ids=columns.integers(resources, "resource_id"),
+        resource_keys=columns.strings(resources, "key"),
+        free=free,
+        capacities=columns.integers(resources, "capacity"),
+    )
+
+
+def _whole_bundles(items: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Lone items, and members of bundles of which every declared member is here."""
+    bundle = columns.integers(items, "bundle_id")
+    _, back, count = np.unique(bundle, return_inverse=True, return_counts=True)
+    return (bundle < 0) | (count[back] == columns.integers(items, "bundle_size"))
+
+
+def _aged(weights: Int64, waited_s: Int64, ageing: Ageing) -> Int64:
+    """Whole steps only, so that time alone changes a cycle's identity no more often than that. Never beyond int64."""
+    if not ageing.bonus:
+        return weights
+    steps = np.minimum(waited_s // ageing.step, (2**62) // ageing.bonus)
+    return np.minimum(weights, 2**62) + steps * ageing.bonus

@@ -1,0 +1,48 @@
+-- name: eligible
+-- Items a live cycle may select: pending, awake, not expired; of bundles, those whose every member is.
+select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, coalesce(b.size, 1) as bundle_size, 0 as held,
+       floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
+  from pipeline.item_state s
+  join pipeline.item_key k using (item_id)
+  join pipeline.item i using (item_id, revision)
+  left join pipeline.bundle b using (bundle_id),
+       (select pipeline.now() as at) t
+ where s.pool_id = :pool_id and s.state = 'pending'
+   and (s.not_before is null or s.not_before <= t.at)
+   and (s.expires_at is null or s.expires_at > t.at)
+ order by s.item_id
+
+-- name: demands
+select d.item_id, d.resource_id, d.quantity
+  from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
+ where s.pool_id = :pool_id and s.state = 'pending'
+ order by d.item_id, d.resource_id
+
+-- name: reconsidered
+-- Items a reprocess decides anew: those that any cycle of the day saw, unless work on them has begun or ended. Failed and expired
+-- ones count as pending: its commit revives them, if their expiry lies ahead and this policy has not revived them before.
+select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, coalesce(b.size, 1) as bundle_size,
+       (s.state = 'selected')::int as held, floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
+  from pipeline.item_state s
+  join pipeline.item_key k using (item_id)
+  join pipeline.item i using (item_id, revision)
+  left join pipeline.bundle b using (bundle_id),
+       (select pipeline.now() as at) t
+ where s.pool_id = :pool_id and s.item_id = any (cast(:ids as bigint[]))
+   and (s.expires_at is null or s.expires_at > t.at)
+   and (s.not_before is null or s.not_before <= t.at or s.state <> 'pending')
+   and (s.state = 'pending'
+        or (s.state = 'selected' and exists (select from pipeline.cycle c where c.cycle_id = s.cycle_id and c.status = 'published' and c.day = :day))
+        or (s.state in ('expired', 'failed') and not exists (
+              select from pipeline.transition x
+               where x.item_id = s.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash)))
+ order by s.item_id
+
+-- name: demands_of
+select d.item_id, d.resource_id, d.quantity
+  from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
+ where s.item_id = any (cast(:ids as bigint[]))
+ order by d.item_id, d.resource_id
+
+-- name: resources
+select resource_id, key, capacity, capacity - in_use - spent as free from pipeline.resource where pool_id = :pool_id order by resource_id

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from pipeline_project.scenarios.flights import Departure
-from pipeline_project.scenarios.stands import QUARTER, STAND_TIME, STANDS, Day, stand_from
+from pipeline_project.scenarios.stands import STAND_TIME, STANDS, Day, quarter_after, stand_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,7 @@ def upper_bound(day: Day) -> int:
 
 def by_quarter(weight: int, leaves: datetime) -> Interval:
     """The quarter hours that a departure touches."""
-    begin = stand_from(leaves)
-    return Interval(weight=weight, begin=begin, end=begin - (begin - leaves) // QUARTER * QUARTER)
+    return Interval(weight=weight, begin=stand_from(leaves), end=quarter_after(leaves))
 
 
 def by_minute(departures: Sequence[Departure]) -> list[Interval]:
@@ -72,7 +71,7 @@ def in_order(intervals: Sequence[Interval], capacity: int = STANDS) -> int:
     served: list[Interval] = []
     for new in intervals:
         rivals = [i for i in served if i.begin < new.end and new.begin < i.end]
-        moments = [max(new.begin, i.begin) for i in rivals]
-        if all(sum(i.begin <= moment < i.end for i in rivals) < capacity for moment in moments) and capacity:
+        moments = [new.begin, *(i.begin for i in rivals if i.begin > new.begin)]
+        if all(sum(i.begin <= moment < i.end for i in rivals) < capacity for moment in moments):
             served.append(new)
     return sum(i.weight for i in served)

@@ -11,7 +11,7 @@ What is known when, by our rules (the delays and cancellations themselves are th
     30 min before the scheduled time  its cancellation is announced, and it leaves the stand it may have taken
     the real time                     it leaves, and its seats count
 
-So the real time is always known before a stand is taken, never after: a claimed item is never revised.
+So the real time is always known a cycle before a stand is taken, never after: a claimed item is never revised.
 Holds last until just before the next cycle, so that each cycle decides anew about all that has not taken its stand. With holds
 that last until the stand is taken, whoever is known first blocks whoever is worth more, and no selection, however good, can help.
 """
@@ -112,7 +112,7 @@ class Day:
 
     @classmethod
     def of(cls, departures: Iterable[Departure], stands: int = STANDS) -> Day:
-        """Raises Refused for a departure that takes its stand before its real time is known."""
+        """Raises Refused for a departure so early that no cycle lies between its announcement and its stand time."""
         departures = tuple(departures)
         events = sorted((event for d in departures for event in _events(d)), key=lambda event: (event.at, event.key))
         times = [time for d in departures for time in (d.scheduled, d.actual or d.scheduled)]
@@ -127,9 +127,9 @@ class Day:
         for d in sorted(self.departures, key=lambda d: (d.actual or d.scheduled, d.key)):
             claims[stand_from(d.actual or d.scheduled)].append(d.key)
             if d.actual:
-                left[_quarter_after(d.actual)].append(d.key)
+                left[quarter_after(d.actual)].append(d.key)
         for event in self.events:
-            events[_quarter_after(event.at)].append(event)
+            events[quarter_after(event.at)].append(event)
         busy = left.keys() | events.keys()
         for at in _quarters(min(busy), max(busy) + QUARTER) if busy else []:
             cycle = not (at - EPOCH) % CYCLE_EVERY
@@ -148,14 +148,12 @@ def cell(quarter: datetime) -> str:
 
 def stand_from(leaves: datetime) -> datetime:
     """When the first quarter hour begins that a departure wants."""
-    return quarter_of(leaves - STAND_TIME)
+    wanted = leaves - STAND_TIME
+    return wanted - (wanted - EPOCH) % QUARTER
 
 
-def quarter_of(time: datetime) -> datetime:
-    return time - (time - EPOCH) % QUARTER
-
-
-def _quarter_after(time: datetime) -> datetime:
+def quarter_after(time: datetime) -> datetime:
+    """The first quarter hour that begins at that time or later."""
     return time + (EPOCH - time) % QUARTER
 
 
@@ -170,8 +168,8 @@ def _events(departure: Departure) -> Iterator[Event]:
         yield Cancelled(at=scheduled - CANCELLED_AHEAD, key=departure.key)
         return
     announced = scheduled - REAL_TIME_AHEAD
-    if stand_from(actual) < announced:
-        expected = f"expected to take its stand when its real time is known, from {announced:%H:%M} on"
+    if stand_from(actual) < announced + CYCLE_EVERY:
+        expected = f"expected to take its stand a cycle after its real time is announced, from {announced + CYCLE_EVERY:%H:%M} on"
         raise Refused(f"{departure.key}: {expected}; found {stand_from(actual):%H:%M} (UTC). Leave it out of the day")
     if _cells(actual) != _cells(scheduled):
         yield _wish(Delayed, departure, at=announced, leaves=actual)

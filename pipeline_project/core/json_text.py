@@ -15,12 +15,16 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the escape itself, not a backsl
 
 def decode(text: str) -> Any:
     """Parse JSON. Raises ValueError for anything that is not JSON, for a name that stands twice in one object, and for absurd nesting."""
+    text = text.strip(" \t\r\n")
     try:
-        return _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError(f"nested deeper than {DEPTH_LIMIT} levels") from None
+    if end != len(text):
+        raise ValueError(f"more text after the end at character {end + 1}")
+    return value
 
 
 def canonical(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pwd
@@ -52,13 +53,22 @@ class Account:
         """Whether the account may enter or execute it. Asked of the kernel: modes alone know nothing of parents and access lists."""
         if not self.dropped:
             return os.access(path, os.X_OK)
-        return subprocess.run(["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)], cwd="/", check=False, **self.dropping()).returncode == 0
+        asking = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
+        try:
+            return subprocess.run(asking, cwd="/", check=False, **self.dropping()).returncode == 0
+        except OSError as failure:  # a container's root may have little power
+            raise DatabaseUnavailable(
+                f"PostgreSQL does not run as root, and we may not become user {self.name} ({failure.strerror}). "
+                "Run as another user, or set PIPELINE_DATABASE_URL."
+            ) from None
 
 
 def durable_folder(wanted: Path, account: Account) -> Path:
     """`wanted`, or a system folder where root's project is out of the account's reach: its rights are its owner's business, not ours."""
     try:
         wanted.mkdir(parents=True, exist_ok=True)
+        if not os.access(wanted, os.W_OK):
+            raise PermissionError(errno.EACCES, f"user {account.name} may not write, only user id {wanted.stat().st_uid}", str(wanted))
         if account.reaches(wanted):
             return wanted
         elsewhere = SYSTEM_STATE / f"pipeline-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]}"

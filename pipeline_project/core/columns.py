@@ -113,6 +113,7 @@ def check_header(names: Collection[str], fields: Mapping[str, Field], *, where: 
     """Refuse a whole file whose columns are not the expected ones, before any row is read. Raises UsageError that names all of them."""
     complaints = [f"unknown column {shown(name)}{suggestion(name, fields)}" for name in names if name not in fields]
     complaints += [f"missing column {name!r}" for name, field in fields.items() if field.required and name not in names]
+    complaints += [f"column {name!r} twice" for name in fields if list(names).count(name) > 1]
     if complaints:
         required = ", ".join(name for name, field in fields.items() if field.required)
         optional = ", ".join(name for name, field in fields.items() if not field.required)

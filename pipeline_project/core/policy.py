@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(0|[1-9][0-9]{0,9})([smhd])")
 _DURATION_MAX_DAYS: Final = 36_500
 _A_DURATION: Final = f"a duration from 0s to {_DURATION_MAX_DAYS}d, such as 90s, 15m or 6h"
 _SOME_TIME: Final = f"a duration from 1s to {_DURATION_MAX_DAYS}d, such as 90s, 15m or 6h"
+_A_QUERY: Final = "a SQL query, as text without NUL"
 _A_DATABASE: Final = "a postgresql:// URL without a password, or env:NAME of a variable that holds the URL"
 
 
@@ -60,11 +61,20 @@ def _reachable(database: str) -> str:
     return database
 
 
+def _query(text: str) -> str:
+    """Text that jsonb can hold. What it selects is for the first pull to see."""
+    if not text.strip():
+        raise ValueError(_A_QUERY)
+    json_text.canonical(text)
+    return text
+
+
 Duration = Annotated[
     int, BeforeValidator(seconds), PlainSerializer(duration, when_used="json"), WithJsonSchema({"type": "string", "expected": _A_DURATION})
 ]
 """Whole seconds in Python; text such as 15m in YAML and JSON."""
 PositiveDuration = Annotated[Duration, AfterValidator(_some_time), WithJsonSchema({"type": "string", "expected": _SOME_TIME})]
+Query = Annotated[str, AfterValidator(_query), WithJsonSchema({"type": "string", "expected": _A_QUERY})]
 DatabaseUrl = Annotated[str, AfterValidator(_reachable), WithJsonSchema({"type": "string", "expected": _A_DATABASE})]
 
 
@@ -135,8 +145,10 @@ class Checks(_Section):
 
 class Source(_Section):
     database: DatabaseUrl | None = Field(default=None, description="Where the queries run; null = the pool's own database")
-    items: str = Field(min_length=1, description="SQL query with the columns of an item import")
-    resources: str | None = Field(default=None, min_length=1, description="SQL query with the columns of a resource import; null = none")
+    items: Query = Field(description="What is pending there, with the columns of an item import")
+    resources: Query | None = Field(
+        default=None, description="What there is to use, with the columns of a resource import; null = resources are not pulled"
+    )
     every: PositiveDuration = Field(default=seconds("5m"), description="Pause between two pulls")
     on_vanish: Literal["keep", "cancel"] = Field(
         default="keep", description="What becomes of a pending item that the query no longer returns"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -34,20 +35,10 @@ class Entry:
     optional: bool
 
 
-def entries(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[Entry]:
+@cache
+def entries(model: type[BaseModel]) -> tuple[Entry, ...]:
     """All fields in the order of the models, each section before its own fields."""
-    schemas = model.model_json_schema()["properties"]
-    defaults = model.model_construct().model_dump(mode="json")
-    for name, field in model.model_fields.items():
-        path, section = (*above, name), _section(field)
-        optional = section is not None and field.default is None
-        default = json.dumps(defaults[name]).strip('"') if name in defaults else "(required)"
-        if section is not None and not optional:
-            default = ""
-        accepts = _accepts(schemas[name])
-        yield Entry(path=path, meaning=field.description or "", accepts=accepts, default=default, optional=optional)
-        if section is not None:
-            yield from entries(section, path)
+    return tuple(_walk(model, ()))
 
 
 def as_yaml(model: type[BaseModel]) -> str:
@@ -93,8 +84,28 @@ def refusals(invalid: ValidationError, model: type[BaseModel], lines: Mapping[Pa
         elif error["type"] == "missing":
             value = "nothing"
         line = next((lines[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in lines), 1)
-        found.append(Refusal(line=line, field=".".join(map(str, path)) or "document", expected=expected, found=value))
+        found.append(Refusal(line=line, field=_name(path), expected=expected, found=value))
     return sorted(found, key=lambda refusal: refusal.line)
+
+
+def _walk(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[Entry]:
+    schemas = model.model_json_schema()["properties"]
+    defaults = model.model_construct().model_dump(mode="json")
+    for name, field in model.model_fields.items():
+        path, section = (*above, name), _section(field)
+        optional = section is not None and field.default is None
+        default = json.dumps(defaults[name]).strip('"') if name in defaults else "(required)"
+        if section is not None and not optional:
+            default = ""
+        accepts = _accepts(schemas[name])
+        yield Entry(path=path, meaning=field.description or "", accepts=accepts, default=default, optional=optional)
+        if section is not None:
+            yield from _walk(section, path)
+
+
+def _name(path: Path) -> str:
+    """The path as a person writes it; a part of it may be a stranger's text, which is shown escaped where it must be."""
+    return ".".join(str(part) if str(part).isprintable() else shown(part) for part in path) or "document"
 
 
 def _masked(value: object) -> object:

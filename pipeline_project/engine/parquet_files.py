@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from io import BufferedIOBase
 from typing import Any, Final
 
@@ -76,8 +77,24 @@ def _values(column: pa.Array) -> list[Any]:
     if pt.is_map(column.type):
         return _maps(column)
     if pt.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # Python's datetime has no nanoseconds
+        ticks_per_s = _TICKS_PER_S[column.type.unit]
+        return [None if ticks is None else _instant(ticks, ticks_per_s) for ticks in column.cast(pa.int64()).to_pylist()]
     return _plain(column)
+
+
+def _instant(ticks: int, ticks_per_s: int) -> datetime | int:
+    """By hand: Arrow wraps around when it casts a far time, and stops at a zone it does not know.
+
+    A time beyond the year 9999 stays a number, which the check refuses.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=ticks * 10**6 // ticks_per_s)
+    except OverflowError:
+        return ticks
+
+
+_TICKS_PER_S: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _maps(column: pa.Array) -> list[Any]:

@@ -112,8 +112,6 @@ def _header(reader: Any, lines: Lines, fields: Mapping[str, Field], where: str) 
     if flaw := lines.flaw(1, reader.line_num):
         raise UsageError(f"{where}: {flaw}")
     check_header(header, fields, where=where)
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise UsageError(f"{where}: expected each column once, found {', '.join(repeated)} again")
     return header
 
 

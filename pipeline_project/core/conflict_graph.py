@@ -26,13 +26,14 @@ class ConflictGraph:
     problem: PackingProblem
 
     @classmethod
-    def of(cls, snapshot: Snapshot, *, max_selected: int | None = None) -> ConflictGraph:
+    def of(cls, snapshot: Snapshot) -> ConflictGraph:
         """O(k log k) for k demands; no edge is ever written out."""
         candidates = Candidates.of(snapshot)
         item = np.repeat(np.arange(snapshot.n, dtype=np.int64), np.diff(snapshot.indptr))
         weights = np.zeros(candidates.count, np.int64)
         np.add.at(weights, candidates.of_item, snapshot.weights)
         candidate, resource, quantity, capacities = candidates.of_item[item], snapshot.resources, snapshot.quantities, snapshot.free
+        max_selected = snapshot.policy.limits.max_selected
         if max_selected is not None:
             everyone = np.arange(candidates.count, dtype=np.int64)
             candidate = np.concatenate((candidate, everyone))

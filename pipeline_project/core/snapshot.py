@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_project.core.packing import Int32, Int64
+from pipeline_project.core.policy import Policy
 
 
 class Mode(StrEnum):
@@ -40,7 +41,7 @@ class Snapshot:
     pool: str
     day: date
     mode: Mode
-    policy_hash: str
+    policy: Policy
     engine_version: str
     item_ids: Int64
     keys: pa.StringArray
@@ -73,7 +74,7 @@ class Snapshot:
         Equal worlds have equal keys, so an unchanged world makes no new cycle.
         """
         h = hashlib.sha256(b"cycle-1")
-        for text in (self.pool, self.day.isoformat(), self.mode, self.policy_hash, self.engine_version):
+        for text in (self.pool, self.day.isoformat(), self.mode, self.policy.hash, self.engine_version):
             h.update(text.encode() + b"\0")
         for strings in (self.keys, self.resource_keys):
             h.update("\0".join(strings.to_pylist()).encode() + b"\0\0")  # keys hold no NUL: intake refuses it

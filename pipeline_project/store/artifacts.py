@@ -19,13 +19,16 @@ from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import CheckFailed, Unknown
 from pipeline_project.core.packing import Int64, PackingProblem
-from pipeline_project.core.selection import Certificate, Selection
+from pipeline_project.core.policy import Policy
+from pipeline_project.core.selection import Certificate, Claim, Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store.columns import integers, strings
 
 PENDING_ITEMS: Final = "pending_items"
 CONFLICT_GRAPH: Final = "conflict_graph"
 PROPOSED_SELECTIONS: Final = "proposed_selections"
+
+_CLAIMS = pa.schema([("solver", pa.string()), ("bound", pa.int64()), ("candidates", pa.list_(pa.int64()))])
 
 
 class Artifacts:
@@ -40,10 +43,12 @@ class Artifacts:
     def exists(self, pool: str, cycle_key: str, asset: str) -> bool:
         return bool(self.fs.exists(f"{self.where(pool, cycle_key, asset)}/manifest.json"))
 
-    def forget(self, pool: str, cycle_key: str) -> None:
-        """Remove a cycle's files; its decisions and its audit trail stay in the database."""
-        if self.fs.exists(self.where(pool, cycle_key)):
+    def forget(self, pool: str, cycle_key: str) -> bool:
+        """Remove a cycle's files, if they are there; its decisions and its audit trail stay in the database."""
+        there = bool(self.fs.exists(self.where(pool, cycle_key)))
+        if there:
             self.fs.rm(self.where(pool, cycle_key), recursive=True)
+        return there
 
     # -- pending_items
 
@@ -54,7 +59,13 @@ class Artifacts:
             "demands": _table(item=_owners(s.indptr), resource=s.resources, quantity=s.quantities),
             "resources": _table(resource_id=s.resource_ids, key=s.resource_keys, free=s.free, capacity=s.capacities),
         }
-        about = {"pool": s.pool, "day": s.day.isoformat(), "mode": s.mode, "policy_hash": s.policy_hash, "engine_version": s.engine_version}
+        about = {
+            "pool": s.pool,
+            "day": s.day.isoformat(),
+            "mode": s.mode,
+            "policy": s.policy.model_dump(mode="json"),
+            "engine_version": s.engine_version,
+        }
         self._save(s.pool, s.cycle_key(), PENDING_ITEMS, tables, about)
 
     def load_snapshot(self, pool: str, cycle_key: str) -> Snapshot:
@@ -64,7 +75,7 @@ class Artifacts:
             pool=about["pool"],
             day=date.fromisoformat(about["day"]),
             mode=Mode(about["mode"]),
-            policy_hash=about["policy_hash"],
+            policy=Policy.model_validate(about["policy"]),
             engine_version=about["engine_version"],
             item_ids=integers(items, "item_id"),
             keys=strings(items, "key"),
@@ -118,14 +129,21 @@ class Artifacts:
             "decisions": _table(item_id=snapshot.item_ids, key=snapshot.keys, rank=proposal.ranks, blockers=blockers),
             "selection": _table(candidate=selection.chosen),
             "prices": _table(price=certificate.prices),
+            "claims": pa.Table.from_pylist(
+                [{"solver": c.solver, "bound": c.bound, "candidates": c.candidates.tolist()} for c in certificate.claims], _CLAIMS
+            ),
         }
-        about = {name: getattr(certificate, name) for name in certificate.__slots__ if name != "prices"}
+        about = {name: getattr(certificate, name) for name in certificate.__slots__ if name not in ("prices", "claims")}
         self._save(snapshot.pool, proposal.cycle_key, PROPOSED_SELECTIONS, tables, about)
 
     def load_proposal(self, pool: str, cycle_key: str) -> Proposal:
         graph = self.load_graph(pool, cycle_key)
         tables, about = self._load(pool, cycle_key, PROPOSED_SELECTIONS)
-        certificate = Certificate(prices=integers(tables["prices"], "price"), **about)
+        claims = tuple(
+            Claim(solver=row["solver"], bound=row["bound"], candidates=np.array(row["candidates"], np.int64))
+            for row in tables["claims"].to_pylist()
+        )
+        certificate = Certificate(prices=integers(tables["prices"], "price"), claims=claims, **about)
         selection = Selection(chosen=integers(tables["selection"], "candidate"), certificate=certificate)
         return Proposal.of(graph, selection)
 
@@ -160,7 +178,9 @@ class Artifacts:
             files[name] = self.fs.cat_file(f"{folder}/{name}")
             found = hashlib.sha256(files[name]).hexdigest()
             if found != expected:
-                raise CheckFailed(f"artifact {folder}/{name}: expected SHA-256 {expected}, found {found}; the file was changed after the cycle")
+                raise CheckFailed(
+                    f"artifact {folder}/{name}: expected SHA-256 {expected}, found {found}; the file was changed after the cycle"
+                )
         about = json.loads(files.pop("about.json"))
         return {name.removesuffix(".parquet"): parquet.read_table(pa.BufferReader(content)) for name, content in files.items()}, about
 

@@ -27,7 +27,9 @@ def read(connection: sa.Connection, statement: sa.TextClause, parameters: Mappin
         pa.BufferReader(buffer.getvalue()),
         read_options=csv.ReadOptions(column_names=list(types)),
         parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False),
+        convert_options=csv.ConvertOptions(
+            column_types=dict(types), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
     ).combine_chunks()
 
 

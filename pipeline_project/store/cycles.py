@@ -31,7 +31,9 @@ def find(connection: sa.Connection, name: str, *, pool: str | None = None) -> Cy
     if not rows:
         raise Unknown(f"cycle {name!r}: no cycle key begins so; see `pipeline cycle list`")
     if len({row["cycle_key"] for row in rows}) > 1:
-        raise Refused(f"cycle {name!r}: expected the beginning of one cycle key, found several ({rows[0]['cycle_key']}, {rows[1]['cycle_key']}, ...)")
+        raise Refused(
+            f"cycle {name!r}: expected the beginning of one cycle key, found several ({rows[0]['cycle_key']}, {rows[1]['cycle_key']}, ...)"
+        )
     return rows[0]
 
 
@@ -84,12 +86,24 @@ def plan(connection: sa.Connection, pool: Pool, proposal: Proposal, artifact: st
 
 def begin(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -> int:
     """Take the cycle for this owner; its new fence. Raises CycleInFlight when another owner is at work on it, or on another of the pool."""
-    rivals = [row for row in in_flight(connection, pool) if not row["lapsed"] and row["owner"] != owner]
-    if rivals:
-        raise CycleInFlight(
-            f"pool {pool.name}: cycle {rivals[0]['cycle_key']} is {rivals[0]['status']} by {rivals[0]['owner']} until {rivals[0]['lease_until']}"
-        )
+    refuse_rivals(connection, pool, owner)
     fence: int = connection.execute(SQL["begin"], {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S}).scalar_one()
+    return fence
+
+
+def refuse_rivals(connection: sa.Connection, pool: Pool, owner: str) -> None:
+    """Raise CycleInFlight while another owner with a live lease is at work in the pool."""
+    for row in in_flight(connection, pool):
+        if not row["lapsed"] and row["owner"] != owner:
+            raise CycleInFlight(
+                f"pool {pool.name}: cycle {row['cycle_key']} is {row['status']} by {row['owner']} until {row['lease_until']}"
+            )
+
+
+def take_over(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -> int:
+    """A new fence for a locked cycle in flight, unless another owner is alive; its status stays. Raises CycleInFlight."""
+    refuse_rivals(connection, pool, owner)
+    fence: int = connection.execute(SQL["take_over"], {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S}).scalar_one()
     return fence
 
 
@@ -151,6 +165,11 @@ def listing(connection: sa.Connection, pool: str | None, *, most: int = 50) -> l
 def keys_of_day(connection: sa.Connection, pool: Pool, day: date) -> list[str]:
     """Keys of the cycles that were published on that day, oldest first."""
     return list(connection.scalars(SQL["of_day"], {"pool_id": pool.pool_id, "day": day}))
+
+
+def keys_before(connection: sa.Connection, pool: Pool, age_s: int) -> list[str]:
+    """Keys of cycles that ended longer ago than this and hold nothing any more."""
+    return list(connection.scalars(SQL["keys_before"], {"pool_id": pool.pool_id, "age_s": age_s}))
 
 
 def effects(connection: sa.Connection, cycle_id: int) -> dict[str, int]:

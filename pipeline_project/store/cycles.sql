@@ -31,6 +31,11 @@ update pipeline.cycle
  where cycle_id = :cycle_id
 returning fence;
 
+-- name: take_over
+update pipeline.cycle set owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s)
+ where cycle_id = :cycle_id
+returning fence;
+
 -- name: hold_fence
 -- Every chunk begins here: the owner shows its fence and gets its lease prolonged in one.
 update pipeline.cycle set lease_until = pipeline.now() + make_interval(secs => :lease_s)
@@ -90,6 +95,14 @@ select c.cycle_id, c.cycle_key as cycle, p.name as pool, c.attempt, c.mode, c.da
 -- Whose snapshots a reprocess of the day looks into.
 select cycle_key from pipeline.cycle
  where pool_id = :pool_id and day = :day and status in ('published', 'rolled_back') order by cycle_id;
+
+-- name: keys_before
+-- Every attempt at the key has ended long ago, and no item is still held by it.
+select cycle_key from pipeline.cycle c
+ where pool_id = :pool_id and status not in ('committing', 'rolling_back')
+ group by cycle_key
+having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - make_interval(secs => :age_s)
+   and not exists (select from pipeline.item_state s where s.cycle_id = any (array_agg(c.cycle_id)) and s.state in ('selected', 'claimed'));
 
 -- name: effects
 -- What a rollback meets, by state.

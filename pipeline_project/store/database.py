@@ -86,7 +86,9 @@ class Database:
         except OperationalError as failure:
             reason = str(failure.orig).strip().splitlines()[-1]
             if "does not exist" in reason:
-                raise SchemaMismatch(f"database {self.name} is not initialised ({reason}): run `pipeline db init --database {self.name}`") from None
+                raise SchemaMismatch(
+                    f"database {self.name} is not initialised ({reason}): run `pipeline db init --database {self.name}`"
+                ) from None
             raise DatabaseUnavailable(f"database {self.name} cannot be reached: {reason}") from failure
         with connection:
             yield connection

@@ -38,7 +38,15 @@ def select(connection: sa.Connection, cycle_id: int, ids: Int64, ranks: Int64, h
 
 
 def record(
-    connection: sa.Connection, cycle_id: int, *, ids: Int64, verdicts: list[str], ranks: Int64, versions: Int64, weights: Int64, reasons: list[str | None]
+    connection: sa.Connection,
+    cycle_id: int,
+    *,
+    ids: Int64,
+    verdicts: list[str],
+    ranks: Int64,
+    versions: Int64,
+    weights: Int64,
+    reasons: list[str | None],
 ) -> None:
     """Append one row an item. Deferred items have none: they are in the cycle's artifact."""
     connection.execute(

@@ -74,7 +74,9 @@ _ITEM_COLUMNS = ("line", "key", "weight", "payload", "not_before", "expires_at",
 def _item_rows(batch: ItemBatch) -> Iterator[tuple[Any, ...]]:
     demands = list(zip(batch.demand_keys, batch.demand_quantities.tolist(), strict=True))
     starts = batch.demand_indptr.tolist()
-    body = zip(batch.weights.tolist(), batch.payloads, batch.not_before, batch.expires_at, batch.bundle_keys, batch.bundle_sizes, strict=True)
+    body = zip(
+        batch.weights.tolist(), batch.payloads, batch.not_before, batch.expires_at, batch.bundle_keys, batch.bundle_sizes, strict=True
+    )
     for i, (line, key, rest) in enumerate(zip(batch.lines.tolist(), batch.keys, body, strict=True)):
         yield (line, key, *rest, _digest(rest, sorted(demands[starts[i] : starts[i + 1]])))
 

@@ -48,12 +48,16 @@ def release(connection: sa.Connection, ids: Sequence[int], *, reason: str, not_b
     return _move(connection, "release", ids, reason=reason, not_before=not_before)
 
 
-def cancel(connection: sa.Connection, ids: Sequence[int], *, reason: str, by_source: bool = False) -> list[int]:
+def cancel(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
     """pending, selected, claimed -> cancelled; the unclaimed rest of a bundle goes with it. Ids that moved."""
     locked = lock(connection, ids, mates=True)
-    moved = _ids(connection, "cancel", ids, reason=reason, by_source=by_source)
-    broken = connection.scalars(SQL["broken_bundles"], {"ids": moved}).all() if any(row.bundle_id for row in locked) else []
-    return moved + _ids(connection, "cancel", broken, reason="its bundle lost a member", by_source=by_source)
+    return _with_broken_bundles(connection, locked, _ids(connection, "cancel", ids, reason=reason))
+
+
+def cancel_pending(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
+    """pending -> cancelled on behalf of the source, which may bring them back; ids that moved."""
+    locked = lock(connection, ids, mates=True)
+    return _with_broken_bundles(connection, locked, _ids(connection, "cancel_pending", ids, reason=reason))
 
 
 def expire_due(connection: sa.Connection, *, most: int) -> list[int]:
@@ -90,6 +94,13 @@ def lock(connection: sa.Connection, ids: Sequence[int], *, mates: bool = False) 
     if mates:
         ids = connection.scalars(SQL["with_mates"], {"ids": list(ids)}).all()
     return connection.execute(SQL["lock"], {"ids": list(ids)}).all()
+
+
+def _with_broken_bundles(connection: sa.Connection, locked: Sequence[Any], moved: list[int]) -> list[int]:
+    if not moved or not any(row.bundle_id for row in locked):
+        return moved
+    broken = connection.scalars(SQL["broken_bundles"], {"ids": moved}).all()
+    return moved + _ids(connection, "cancel", broken, reason="its bundle lost a member")
 
 
 def _move(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:

@@ -49,8 +49,14 @@ returning item_id;
 -- name: cancel
 update pipeline.item_state
    set state = 'cancelled', version = version + 1, rank = null, hold_until = null, lease_until = null, executor_id = null,
-       source_cancelled = :by_source, reason = :reason, detail = null
+       reason = :reason, detail = null
  where item_id = any (cast(:ids as bigint[])) and state in ('pending', 'selected', 'claimed')
+returning item_id;
+
+-- name: cancel_pending
+update pipeline.item_state
+   set state = 'cancelled', version = version + 1, source_cancelled = true, reason = :reason, detail = null
+ where item_id = any (cast(:ids as bigint[])) and state = 'pending'
 returning item_id;
 
 -- name: expire

@@ -21,7 +21,9 @@ def executor(connection: sa.Connection, pool: Pool, name: str) -> int:
     return number
 
 
-def claim(connection: sa.Connection, pool: Pool, name: str, *, most: int, ttl_s: int, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def claim(
+    connection: sa.Connection, pool: Pool, name: str, *, most: int, ttl_s: int, keys: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """Take up to `most` items of published cycles, best rank first: item, token, payload, lease_until, attempt.
 
     keys  take only these items
@@ -50,7 +52,9 @@ def complete(connection: sa.Connection, claims: Sequence[tuple[int, int]], resul
     return set(connection.scalars(SQL["complete"], {"ids": ids, "tokens": tokens, "results": texts}))
 
 
-def fail(connection: sa.Connection, policy: Policy, claims: Sequence[tuple[int, int]], *, reason: str, detail: dict[str, Any]) -> dict[int, str]:
+def fail(
+    connection: sa.Connection, policy: Policy, claims: Sequence[tuple[int, int]], *, reason: str, detail: dict[str, Any]
+) -> dict[int, str]:
     """What became of (item id, token) pairs by the policy's retries: state by item id, for those whose token is current."""
     retries = policy.retries
     parameters = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +48,12 @@ def find(connection: sa.Connection, name: str) -> Pool:
     if row is None:
         known = ", ".join(names(connection)[:10]) or "none yet: `pipeline pools create NAME`"
         raise Unknown(f"pool {name!r}: expected one that exists ({known})")
-    return Pool(
-        pool_id=row["pool_id"],
-        name=row["name"],
-        status=row["status"],
-        policy=Policy.model_validate(row["document"]),
-        policy_id=row["policy_id"],
-        policy_version=row["policy_version"],
-    )
+    return _pool(row)
+
+
+def by_id(connection: sa.Connection, pool_id: int) -> Pool:
+    """The pool of this number, which must exist."""
+    return _pool(connection.execute(SQL["by_id"], {"pool_id": pool_id}).mappings().one())
 
 
 def names(connection: sa.Connection) -> list[str]:
@@ -99,3 +98,14 @@ def _add_policy(connection: sa.Connection, pool_id: int, policy: Policy) -> int:
     document = policy.canonical().decode()
     row = connection.execute(SQL["add_policy"], {"pool_id": pool_id, "hash": policy.hash, "document": document}).one()
     return int(row.version)
+
+
+def _pool(row: Mapping[str, Any]) -> Pool:
+    return Pool(
+        pool_id=row["pool_id"],
+        name=row["name"],
+        status=row["status"],
+        policy=Policy.model_validate(row["document"]),
+        policy_id=row["policy_id"],
+        policy_version=row["policy_version"],
+    )

@@ -45,12 +45,9 @@ def utilisation(connection: sa.Connection, pool: Pool, *, most: int = 40) -> lis
     return [dict(row) for row in connection.execute(SQL["utilisation"], {"pool_id": pool.pool_id, "most": most}).mappings()]
 
 
-def lock(connection: sa.Connection, pool: Pool, key: str) -> Any:
-    """Lock one resource and return its row. Raises Unknown."""
-    row = connection.execute(SQL["lock_one"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
-    if row is None:
-        raise Unknown(f"resource {key!r}: pool {pool.name} has none of that key; see `pipeline resources list --pool {pool.name}`")
-    return row
+def find(connection: sa.Connection, pool: Pool, key: str) -> Any:
+    """One resource's row, not locked. Raises Unknown."""
+    return _one(connection, "find", pool, key)
 
 
 def lowest_holders(connection: sa.Connection, resource_id: int) -> list[tuple[int, int]]:
@@ -60,7 +57,7 @@ def lowest_holders(connection: sa.Connection, resource_id: int) -> list[tuple[in
 
 def set_capacity(connection: sa.Connection, pool: Pool, key: str, capacity: int) -> None:
     """Change a capacity. Raises Refused when more is in use or spent."""
-    row = lock(connection, pool, key)
+    row = _one(connection, "lock_one", pool, key)
     taken = row["in_use"] + row["spent"]
     if capacity < taken:
         raise Refused(
@@ -69,6 +66,13 @@ def set_capacity(connection: sa.Connection, pool: Pool, key: str, capacity: int)
         )
     connection.execute(SQL["set_capacity"], {"resource_id": row["resource_id"], "capacity": capacity})
     pools.record_event(connection, pool.pool_id, "capacity_changed", {"resource": key, "before": row["capacity"], "after": capacity})
+
+
+def _one(connection: sa.Connection, statement: str, pool: Pool, key: str) -> Any:
+    row = connection.execute(SQL[statement], {"pool_id": pool.pool_id, "key": key}).mappings().first()
+    if row is None:
+        raise Unknown(f"resource {key!r}: pool {pool.name} has none of that key; see `pipeline resources list --pool {pool.name}`")
+    return row
 
 
 def _refusal(row: Any, field: str, expected: str) -> Refusal:

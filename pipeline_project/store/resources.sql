@@ -33,6 +33,9 @@ select p.name as pool, r.key, r.capacity, r.in_use, r.spent, r.kind
  order by p.name, r.key
  limit :most;
 
+-- name: find
+select resource_id, capacity, in_use, spent from pipeline.resource where pool_id = :pool_id and key = :key;
+
 -- name: lock_one
 select resource_id, capacity, in_use, spent from pipeline.resource where pool_id = :pool_id and key = :key for no key update;
 

@@ -66,7 +66,7 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
         pool=pool.name,
         day=day,
         mode=mode,
-        policy_hash=pool.policy.hash,
+        policy=pool.policy,
         engine_version=__version__,
         item_ids=ids,
         keys=columns.strings(items, "key"),

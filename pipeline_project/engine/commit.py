@@ -1,0 +1,153 @@
+"""Writes the decisions of one cycle: chunk by chunk in rank order, each chunk one transaction that may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import sqlalchemy as sa
+
+from pipeline_project.core.decisions import Proposal, Verdict, fitting
+from pipeline_project.core.lifecycle import CycleStatus
+from pipeline_project.core.packing import Int64
+from pipeline_project.engine.transactions import repeatable
+from pipeline_project.store import cycles, decisions, items
+from pipeline_project.store.columns import integers
+from pipeline_project.store.database import Database
+
+
+class Commit:
+    """A proposal being written. What a crash leaves undone, a second Commit of the same cycle finishes.
+
+    A reprocess may have to release before it selects, so all of it is one chunk.
+    """
+
+    def __init__(self, database: Database, proposal: Proposal, cycle_id: int, fence: int) -> None:
+        self._database = database
+        self._proposal = proposal
+        self._snapshot = proposal.graph.snapshot
+        self._cycle_id = cycle_id
+        self._fence = fence
+        self._actor = f"cycle {proposal.cycle_key[:8]}"
+        self.moved = 0
+        self.stale = 0
+
+    def run(self) -> None:
+        """Commit every chunk. Raises Fenced when another owner has taken the cycle over."""
+        for number, positions in enumerate(self._chunks()):
+            did = self._chunk(number, positions)
+            self.moved += did["selected"] + did["released"] + did["nofit"]
+            self.stale += did["stale"]
+
+    def is_stale(self) -> bool:
+        """True when the world has moved on from all of it."""
+        return self.stale > 0 and self.moved == 0 and not self._kept().any()
+
+    def _kept(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return self._snapshot.held & (self._proposal.ranks > 0)
+
+    def _chunks(self) -> Iterator[Int64]:
+        """Item positions to select, in rank order; a bundle is never cut."""
+        selected = self._proposal.selected()
+        selected = selected[~self._snapshot.held[selected]]
+        size = self._snapshot.policy.limits.chunk
+        if self._snapshot.held.any() or len(selected) <= size:
+            yield selected
+            return
+        group = self._proposal.graph.candidates.of_item[selected]
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        while len(selected):
+            cut = int(starts[starts <= size][-1]) if len(selected) > size else len(selected)
+            yield selected[:cut]
+            selected, starts = selected[cut:], starts[starts >= cut] - cut
+
+    @repeatable
+    def _chunk(self, number: int, positions: Int64) -> dict[str, int]:
+        with self._database.begin(actor=self._actor) as connection:
+            cycles.hold_fence(connection, self._cycle_id, self._fence, CycleStatus.COMMITTING)
+            done = cycles.chunk(connection, self._cycle_id, number)
+            if done is None:
+                did = self._decide(connection, positions, first=number == 0)
+                cycles.add_chunk(connection, self._cycle_id, number, **did)
+            else:
+                did = {name: done[name] for name in ("selected", "stale", "nofit", "value", "released")}
+            return did
+
+    def _decide(self, connection: sa.Connection, positions: Int64, *, first: bool) -> dict[str, int]:
+        """Judge these items anew under their locks, select what still holds, and record every verdict."""
+        leaving = np.flatnonzero(self._snapshot.held & (self._proposal.ranks == 0)) if first else np.zeros(0, np.int64)
+        fresh = self._unchanged(connection, np.concatenate((positions, leaving)))
+        released = self._release(connection, leaving[fresh[len(positions) :]])
+        standing = self._whole(positions, fresh[: len(positions)])
+        self._revive(connection, positions[standing])
+        fits = np.zeros(len(positions), np.bool_)
+        fits[standing] = self._fitting(connection, positions[standing])
+        verdicts = np.where(fits, Verdict.SELECTED, np.where(standing, Verdict.NOFIT, Verdict.STALE))
+        chosen = positions[fits]
+        ids, ranks = self._snapshot.item_ids, self._proposal.ranks.astype(np.int64)
+        decisions.select(connection, self._cycle_id, ids[chosen], ranks[chosen], self._snapshot.policy.ttl.hold)
+        self._record(connection, positions, verdicts.tolist())
+        self._record(connection, released, [str(Verdict.RELEASED)] * len(released))
+        kept = int(self._snapshot.weights[self._kept()].sum()) if first else 0
+        return {
+            "selected": len(chosen),
+            "stale": int((~standing).sum()),
+            "nofit": int((standing & ~fits).sum()),
+            "value": int(self._snapshot.weights[chosen].sum()) + kept,
+            "released": len(released),
+        }
+
+    def _unchanged(self, connection: sa.Connection, positions: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Lock; bool per position: still of the snapshot's version, and not expired. An equal version is an equal state."""
+        ids = self._snapshot.item_ids[positions]
+        now = decisions.lock_items(connection, np.sort(ids))
+        at = np.searchsorted(integers(now, "item_id"), ids)
+        expired = np.array([flag == "t" for flag in now.column("expired").to_pylist()], np.bool_)
+        unchanged: np.ndarray[tuple[int], np.dtype[np.bool_]] = integers(now, "version")[at] == self._snapshot.versions[positions]
+        return unchanged & ~expired[at] if len(ids) else unchanged
+
+    def _whole(self, positions: Int64, fresh: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """A bundle with one stale member is stale."""
+        group = self._proposal.graph.candidates.of_item[positions]
+        return ~np.isin(group, group[~fresh])
+
+    def _release(self, connection: sa.Connection, positions: Int64) -> Int64:
+        released = items.release(connection, self._snapshot.item_ids[positions].tolist(), reason="a reprocess chose otherwise")
+        return positions[np.isin(self._snapshot.item_ids[positions], released)]
+
+    def _revive(self, connection: sa.Connection, positions: Int64) -> None:
+        """A reprocess may select what had failed or expired: it becomes pending first, once under a policy."""
+        if self._snapshot.mode == "reprocess":
+            ids = self._snapshot.item_ids[positions].tolist()
+            items.revive(connection, ids, reason="reprocess", detail={"policy_hash": self._snapshot.policy.hash})
+
+    def _fitting(self, connection: sa.Connection, positions: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Lock the resources; which items still fit into what is free now, best rank first."""
+        snapshot = self._snapshot
+        lengths = np.diff(snapshot.indptr)[positions]
+        rows = np.repeat(snapshot.indptr[positions] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+        touched, resource = np.unique(snapshot.resources[rows], return_inverse=True)
+        free = decisions.lock_free(connection, snapshot.resource_ids[touched])
+        item = np.repeat(np.arange(len(positions)), lengths)
+        group = self._proposal.graph.candidates.of_item[positions]
+        return fitting(group, item, resource.astype(np.int64), snapshot.quantities[rows], free)
+
+    def _record(self, connection: sa.Connection, positions: Int64, verdicts: list[str]) -> None:
+        decisions.record(
+            connection,
+            self._cycle_id,
+            ids=self._snapshot.item_ids[positions],
+            verdicts=verdicts,
+            ranks=self._proposal.ranks[positions].astype(np.int64),
+            versions=self._snapshot.versions[positions],
+            weights=self._snapshot.weights[positions],
+            reasons=[_REASONS[Verdict(verdict)] for verdict in verdicts],
+        )
+
+
+_REASONS = {
+    Verdict.SELECTED: None,
+    Verdict.STALE: "changed after the snapshot",
+    Verdict.NOFIT: "capacity went to others after the snapshot",
+    Verdict.RELEASED: "a reprocess chose otherwise",
+}

@@ -1,0 +1,157 @@
+"""Questions: what there is, why it is so, what happened to it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pipeline_project.core.policy import Policy
+from pipeline_project.store import audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store.artifacts import Artifacts
+from pipeline_project.store.database import Database
+from pipeline_project.store.pools import Pool
+
+Row = dict[str, Any]
+
+CYCLES_SEARCHED: Final = 20
+"""How many of the newest cycles `why` looks into."""
+HOLDERS_SHOWN: Final = 5
+
+
+class Inquiry:
+    """Reads only."""
+
+    def __init__(self, database: Database, artifacts: Artifacts, timezone: str) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._timezone = timezone
+
+    def pools(self) -> list[Row]:
+        with self._database.begin() as connection:
+            return pools.overview(connection)
+
+    def pool(self, name: str) -> Row:
+        """A pool with its policy, its counts, its source and its latest events."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, name)
+            return {
+                "pool": found.name,
+                "status": found.status,
+                "policy_version": found.policy_version,
+                "policy_hash": found.policy.hash,
+                "items": items.counts(connection, found),
+                "backlog": feed.backlog(connection, found),
+                "source": sources.state(connection, found),
+                "in_flight": [dict(cycle) for cycle in cycles.in_flight(connection, found)],
+                "events": audit.pool_events(connection, found, most=10),
+            }
+
+    def policy(self, pool: str, version: int | None = None) -> tuple[int, Policy]:
+        """(version, policy) in force, or an earlier one."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            if version is None:
+                return found.policy_version, found.policy
+            return version, pools.policy_of_version(connection, found, version)
+
+    def items(self, pool: str, *, state: str | None = None, most: int = 1000) -> list[Row]:
+        with self._database.begin() as connection:
+            return items.listing(connection, pools.find(connection, pool), state=state, most=most)
+
+    def counts(self, pool: str) -> dict[str, int]:
+        """Items by state."""
+        with self._database.begin() as connection:
+            return items.counts(connection, pools.find(connection, pool))
+
+    def item(self, pool: str, key: str) -> Row:
+        with self._database.begin() as connection:
+            return items.find(connection, pools.find(connection, pool), key)
+
+    def timeline(self, pool: str, key: str) -> list[Row]:
+        """Every recorded move of an item."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+
+    def resources(self, pool: str | None) -> list[Row]:
+        with self._database.begin() as connection:
+            if pool:
+                pools.find(connection, pool)
+            return resources.listing(connection, pool)
+
+    def utilisation(self, pool: str, *, most: int = 40) -> list[Row]:
+        with self._database.begin() as connection:
+            return resources.utilisation(connection, pools.find(connection, pool), most=most)
+
+    def backlog(self, pool: str) -> Row:
+        with self._database.begin() as connection:
+            return feed.backlog(connection, pools.find(connection, pool))
+
+    def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
+        with self._database.begin() as connection:
+            return cycles.listing(connection, pool, most=most)
+
+    def decisions(self, cycle_key: str, *, pool: str | None = None, most: int = 20) -> list[Row]:
+        """A cycle's recorded verdicts, best rank first."""
+        with self._database.begin() as connection:
+            return decisions.top(connection, cycles.find(connection, cycle_key, pool=pool)["cycle_id"], most=most)
+
+    def why(self, pool: str, key: str) -> Row:
+        """Why an item is where it is: its state, and what the newest cycles decided about it, with those who stood in its way."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            item = items.find(connection, found, key)
+            recorded = {row["cycle_key"]: row for row in decisions.of_item(connection, item["item_id"])}
+            seen_by = decisions.cycles_since(connection, found, item["submitted_at"], most=CYCLES_SEARCHED)
+        verdicts = []
+        for cycle in seen_by:
+            verdict = recorded.get(cycle["cycle_key"]) or self._deferred(found, cycle["cycle_key"], item["item_id"])
+            if verdict:
+                about = {name: cycle[name] for name in ("day", "published_at")}
+                verdicts.append({"cycle": cycle["cycle_key"], "cycle_status": cycle["cycle_status"], **about, **_shown(verdict)})
+        return {
+            "item": key,
+            "pool": pool,
+            "state": item["state"],
+            "reason": item["reason"],
+            "sentence": _sentence(item, verdicts),
+            "verdicts": verdicts,
+        }
+
+    def _deferred(self, pool: Pool, cycle_key: str, item_id: int) -> Row | None:
+        """A loser's verdict, from the cycle's artifact: which resources had no room, and who holds them."""
+        row = self._artifacts.verdict(pool.name, cycle_key, item_id)
+        if row is None or row["rank"]:
+            return None
+        if not row["blockers"]:
+            return {
+                "verdict": "deferred",
+                "reason": "it fits beside the selection in no way the search found worth its place",
+                "blockers": [],
+            }
+        proposal = self._artifacts.load_proposal(pool.name, cycle_key)
+        snapshot = proposal.graph.snapshot
+        position = int(snapshot.item_ids.searchsorted(item_id))
+        chosen = {int(i): int(proposal.ranks[i]) for i in proposal.selected()}
+        blockers = []
+        for resource, name in zip(row["blockers"], proposal.why_deferred(position), strict=True):
+            holders = [i for i in chosen if resource in snapshot.resources[snapshot.indptr[i] : snapshot.indptr[i + 1]]]
+            shown = [
+                {"item": snapshot.keys[i].as_py(), "weight": int(snapshot.weights[i]), "rank": chosen[i]} for i in holders[:HOLDERS_SHOWN]
+            ]
+            blockers.append({"resource": name, "holders": shown, "holders_in_all": len(holders)})
+        reason = f"no room on {', '.join(b['resource'] for b in blockers)}"
+        return {"verdict": "deferred", "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
+
+
+def _shown(verdict: Row) -> Row:
+    return {name: verdict[name] for name in ("verdict", "rank", "weight", "reason", "blockers") if verdict.get(name) is not None}
+
+
+def _sentence(item: Row, verdicts: list[Row]) -> str:
+    state = f"{item['key']} is {item['state']}" + (f" ({item['reason']})" if item["reason"] else "")
+    if item["state"] != "pending":
+        return state
+    if not verdicts:
+        return f"{state}; no cycle has looked at it yet"
+    newest = verdicts[0]
+    return f"{state}; cycle {newest['cycle'][:8]} judged it {newest['verdict']}" + (f": {newest['reason']}" if newest.get("reason") else "")

@@ -1,0 +1,111 @@
+"""Housekeeping, in small batches: what has passed its time goes back, what fell silent is finished, what is old is dropped."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pipeline_project.core.errors import PipelineError
+from pipeline_project.engine.cycle import Cycles
+from pipeline_project.engine.execution import fail_claims
+from pipeline_project.engine.transactions import repeatable
+from pipeline_project.store import cycles, invariants, items, leases, pools
+from pipeline_project.store.artifacts import Artifacts
+from pipeline_project.store.database import Database
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 2_000
+"""Items one transaction of a sweep moves: executors wait for it no longer than a blink."""
+
+SWEEPER: Final = "sweep"
+
+
+class Upkeep:
+    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._cycles = cycles
+
+    def sweep(self) -> dict[str, int]:
+        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts.
+
+        Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
+        """
+        return {
+            "expired": self._until_none(self._expire),
+            "holds_released": self._until_none(self._release_holds),
+            "leases_lapsed": self._until_none(self._fail_lapsed),
+            "cycles_finished": self._finish_lapsed(),
+            "plans_forgotten": self._forget_plans(),
+            "artifacts_dropped": self._drop_artifacts(),
+        }
+
+    def advance_clock(self, until: datetime) -> None:
+        """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
+        with self._database.begin() as connection:
+            cycles.advance_clock(connection, until)
+
+    def check(self) -> list[dict[str, Any]]:
+        """Broken invariants, with their rows; empty on a healthy database."""
+        with self._database.begin(repeatable=True) as connection:
+            return invariants.violated(connection)
+
+    # -- one transaction each
+
+    def _until_none(self, step: Callable[[], int]) -> int:
+        total = 0
+        while moved := step():
+            total += moved
+        return total
+
+    @repeatable
+    def _expire(self) -> int:
+        with self._database.begin(actor=SWEEPER) as connection:
+            return len(items.expire_due(connection, most=BATCH))
+
+    @repeatable
+    def _release_holds(self) -> int:
+        with self._database.begin(actor=SWEEPER) as connection:
+            return len(items.release_lapsed_holds(connection, most=BATCH))
+
+    @repeatable
+    def _fail_lapsed(self) -> int:
+        with self._database.begin(actor=SWEEPER) as connection:
+            by_pool: dict[int, list[tuple[int, int]]] = defaultdict(list)
+            for item, token, pool_id in leases.lapsed(connection, most=BATCH):
+                by_pool[pool_id].append((item, token))
+            for pool_id, claims in by_pool.items():
+                fail_claims(
+                    connection, pools.by_id(connection, pool_id), claims, reason="lease lost", error="no heartbeat before the lease ended"
+                )
+            return sum(map(len, by_pool.values()))
+
+    def _finish_lapsed(self) -> int:
+        try:
+            return len(self._cycles.finish_lapsed())
+        except PipelineError as failure:  # the sweep's other duties must not wait for one cycle; it is met again next time
+            log.error("a lapsed cycle could not be finished: %s", failure)
+            return 0
+
+    @repeatable
+    def _forget_plans(self) -> int:
+        with self._database.begin(actor=SWEEPER) as connection:
+            connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+            return cycles.forget_plans(connection)
+
+    def _drop_artifacts(self) -> int:
+        """Artifacts older than each pool's retention."""
+        dropped = 0
+        with self._database.begin() as connection:
+            known = [pools.find(connection, name) for name in pools.names(connection)]
+        for pool in known:
+            with self._database.begin() as connection:
+                old = cycles.keys_before(connection, pool, pool.policy.retention.artifacts)
+            dropped += sum(self._artifacts.forget(pool.name, key) for key in old)
+        return dropped

@@ -1,0 +1,129 @@
+"""Problem directories: a packing problem as three Parquet files, without a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline_project.core.errors import Refused, UsageError
+from pipeline_project.core.packing import Int64, PackingProblem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemFiles:
+    """A problem, and how its candidates are called outside.
+
+    problem      candidates in ascending order of their ids
+    candidates   int64[n]  the id of each
+    """
+
+    problem: PackingProblem
+    candidates: Int64
+
+
+def read_problem(directory: Path) -> ProblemFiles:
+    """Read candidates.parquet (candidate, weight), demands.parquet (candidate, resource, quantity), resources.parquet (resource, capacity).
+
+    Resources that resources.parquet does not name have capacity 1; the file itself may be missing. Raises UsageError for files and columns
+    that are not there, Refused for values that make no problem.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory}: expected a problem directory with candidates.parquet and demands.parquet, found none")
+    ids, weights = _columns(directory / "candidates.parquet", "candidate", "weight")
+    owner, wanted, quantities = _columns(directory / "demands.parquet", "candidate", "resource", "quantity")
+    known, capacities = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if (directory / "resources.parquet").exists():
+        known, capacities = _columns(directory / "resources.parquet", "resource", "capacity")
+    _refuse_below(0, weights, ids, "candidates.parquet: weight of candidate")
+    _refuse_below(1, quantities, owner, "demands.parquet: quantity of candidate")
+    _refuse_below(0, capacities, known, "resources.parquet: capacity of resource")
+    ids, weights = _by_id(ids, weights, "candidates.parquet: candidate")
+    known, capacities = _by_id(known, capacities, "resources.parquet: resource")
+    mentioned = _distinct(wanted)
+    free = np.ones(len(mentioned), np.int64)
+    at, found = _positions(known, mentioned)
+    free[found] = capacities[at[found]]
+    candidate, found = _positions(ids, owner)
+    if not found.all():
+        stranger = int(owner[np.argmin(found)])
+        raise Refused(
+            f"demands.parquet: expected candidates of candidates.parquet, found {stranger} ({int((~found).sum())} such rows in all)"
+        )
+    resource, _ = _positions(mentioned, wanted)
+    return ProblemFiles(problem=PackingProblem.from_triples(weights, candidate, resource, quantities, free), candidates=ids)
+
+
+def _columns(path: Path, *names: str) -> list[Int64]:
+    """The columns as int64; anything that is not a whole number in every row is refused."""
+    if not path.is_file():
+        raise UsageError(f"{path}: expected a Parquet file with columns {', '.join(names)}, found no such file")
+    try:
+        file = pq.ParquetFile(path)  # `read_table` would import pandas too
+        present = file.schema_arrow.names
+        if missing := [name for name in names if name not in present]:
+            raise UsageError(
+                f"{path}: expected columns {', '.join(names)}, found {', '.join(present) or 'none'}; missing: {', '.join(missing)}"
+            )
+        table = file.read(columns=list(names))
+    except pa.ArrowException as failure:
+        raise UsageError(f"{path}: expected a Parquet file, found one that cannot be read: {failure}") from failure
+    return [_whole_numbers(table[name], f"{path.name}: {name}") for name in names]
+
+
+def _whole_numbers(column: pa.ChunkedArray, where: str) -> Int64:
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise Refused(f"{where}, row {row + 1}: expected an int64, found nothing ({column.null_count} such rows in all)")
+    if not pa.types.is_integer(column.type):
+        sample = f", for example {column[0].as_py()!r}" if len(column) else ""
+        raise Refused(f"{where}: expected a column of type int64, found {column.type}{sample}; store whole points and units")
+    try:
+        whole = column.cast(pa.int64())
+    except pa.ArrowInvalid as failure:
+        raise Refused(f"{where}: expected numbers within int64, found {column.type}: {failure}") from failure
+    return np.from_dlpack(whole.combine_chunks())  # `to_numpy` would import pandas, which takes longer than most problems
+
+
+def _refuse_below(least: int, values: Int64, owner: Int64, where: str) -> None:
+    bad = values < least
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise Refused(f"{where} {owner[at]}, row {at + 1}: expected >= {least}, found {values[at]} ({int(bad.sum())} such rows in all)")
+
+
+def _by_id(ids: Int64, values: Int64, where: str) -> tuple[Int64, Int64]:
+    if (ids[1:] <= ids[:-1]).any():
+        order = np.argsort(ids, kind="stable")
+        ids, values = ids[order], values[order]
+        repeated = np.flatnonzero(ids[1:] == ids[:-1])
+        if len(repeated):
+            raise Refused(f"{where}: expected each once, found {ids[repeated[0]]} twice ({len(repeated)} such in all)")
+    return ids, values
+
+
+def _distinct(ids: Int64) -> Int64:
+    """Ascending. Ids are mostly small numbers without gaps: a table of flags is far faster than sorting, where it stays small."""
+    if not len(ids):
+        return ids
+    least, span = int(ids.min()), int(ids.max()) - int(ids.min()) + 1
+    if span > 4 * len(ids) + 1024:
+        return np.unique(ids)
+    present = np.zeros(span, np.bool_)
+    present[ids - least] = True
+    return np.flatnonzero(present) + least
+
+
+def _positions(ids: Int64, wanted: Int64) -> tuple[Int64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Where in the ascending ids each wanted one stands, and whether it does."""
+    if not len(ids):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
+    if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # no gaps: the position is a subtraction
+        inside = (wanted >= ids[0]) & (wanted <= ids[-1])
+        return np.where(inside, wanted, ids[0]) - ids[0], inside
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return at, ids[at] == wanted

@@ -1,0 +1,96 @@
+"""Sources: queries in this or another PostgreSQL whose rows become items and resources."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from pipeline_project.core.errors import Refusal, Refused
+from pipeline_project.core.items import ItemBatch, check_item_rows
+from pipeline_project.core.resources import ResourceBatch, check_resource_rows
+from pipeline_project.store import statements
+from pipeline_project.store.database import Database
+from pipeline_project.store.pools import Pool
+
+SQL = statements.load("sources")
+
+BATCH_ROWS: Final = 20_000
+
+Batch = TypeVar("Batch")
+
+
+@contextmanager
+def reading(database: Database, where: str | None) -> Iterator[sa.Connection]:
+    """A read-only transaction at one instant of the source, with its user's own rights and not with the engine's.
+
+    where  a URL, `env:NAME` of a variable that holds one, or None for the pool's own database
+    """
+    engine = sa.create_engine(_url(database, where), poolclass=sa.NullPool)
+    try:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+            yield connection
+    except DBAPIError as failure:
+        raise Refused(f"source: {str(failure.orig).strip()}") from failure
+    finally:
+        engine.dispose()
+
+
+def items(connection: sa.Connection, query: str) -> Iterator[tuple[ItemBatch, list[Refusal]]]:
+    """The query's rows as items, batch by batch; line = position in its answer, from 1."""
+    return _batches(connection, query, check_item_rows)
+
+
+def resources(connection: sa.Connection, query: str) -> Iterator[tuple[ResourceBatch, list[Refusal]]]:
+    """The query's rows as resources, likewise."""
+    return _batches(connection, query, check_resource_rows)
+
+
+def record(connection: sa.Connection, pool: Pool, *, rows: int | None, report: dict[str, Any] | None, error: str | None) -> None:
+    """Remember what the last pull came to."""
+    text = json.dumps(report, default=_plain) if report else None
+    connection.execute(SQL["record"], {"pool_id": pool.pool_id, "rows": rows, "report": text, "error": error})
+
+
+def due(connection: sa.Connection) -> list[str]:
+    """Active pools with a source that has waited its `every`."""
+    return list(connection.scalars(SQL["due"]))
+
+
+def state(connection: sa.Connection, pool: Pool) -> dict[str, Any] | None:
+    """When the source was pulled last, and what it came to."""
+    row = connection.execute(SQL["state"], {"pool_id": pool.pool_id}).mappings().first()
+    return dict(row) if row else None
+
+
+def _url(database: Database, where: str | None) -> sa.URL:
+    if where and where.startswith("env:"):
+        name = where.removeprefix("env:")
+        where = os.environ.get(name)
+        if not where:
+            raise Refused(f"source: expected a database URL in the environment variable {name}, found none")
+    url = sa.make_url(where) if where else database.url
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _batches(
+    connection: sa.Connection, query: str, check: Callable[[Iterator[tuple[int, Any]], dict[str, int]], tuple[Batch, list[Refusal]]]
+) -> Iterator[tuple[Batch, list[Refusal]]]:
+    seen: dict[str, int] = {}
+    first = 1
+    answer = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS, no_parameters=True).exec_driver_sql(
+        query.rstrip().rstrip(";")
+    )
+    for rows in answer.mappings().partitions(BATCH_ROWS):
+        yield check(((first + i, {name: value for name, value in row.items() if value is not None}) for i, row in enumerate(rows)), seen)
+        first += len(rows)
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -178,6 +178,11 @@ def test_parquet_text_that_is_not_utf8_refuses_its_row_only(tmp_path: Path) -> N
     assert places(refusals) == [(1, "key")]
 
 
+def test_a_slice_of_a_map_column_keeps_its_own_entries() -> None:
+    column = pa.array([[("a", 1)], [("b", 2), ("c", 3)], None, [("d", 4)]], pa.map_(pa.string(), pa.int64()))
+    assert parquet_files._maps(column[1:]) == [{"b": 2, "c": 3}, None, {"d": 4}]
+
+
 @pytest.mark.parametrize(("unit", "ticks_per_s"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
 def test_a_parquet_time_is_exact_in_every_unit_and_refused_beyond_the_year_9999(tmp_path: Path, unit: str, ticks_per_s: int) -> None:
     times = pa.array([1_767_225_600 * ticks_per_s, 2**62, None], pa.int64()).cast(pa.timestamp(unit, "Mars/Base"))

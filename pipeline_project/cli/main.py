@@ -27,6 +27,9 @@ def _register() -> None:
     from pipeline_project.cli import policy
 
     app.add_typer(policy.app, name="policy")
+    from pipeline_project.cli import solve
+
+    app.command("solve")(solve.solve)
 
 
 def main() -> None:

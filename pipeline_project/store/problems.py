@@ -86,7 +86,8 @@ def _whole_numbers(column: pa.ChunkedArray, where: str) -> Int64:
         whole = column.cast(pa.int64())
     except pa.ArrowInvalid as failure:
         raise Refused(f"{where}: expected numbers within int64, found {column.type}: {failure}") from failure
-    return np.from_dlpack(whole.combine_chunks())  # `to_numpy` would import pandas, which takes longer than most problems
+    # `to_numpy` would import pandas, which takes longer than most problems.
+    return np.asarray(np.from_dlpack(whole.combine_chunks()), np.int64)
 
 
 def _refuse_below(least: int, values: Int64, owner: Int64, where: str) -> None:

@@ -1,0 +1,78 @@
+"""Turn chosen candidates and prices into a selection with its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.selection import Certificate, Claim, Selection
+from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits
+from pipeline_project.solvers.kernels import flag, i8, kernel
+from pipeline_project.solvers.solver import Bools
+
+
+def certify(
+    problem: PackingProblem,
+    chosen: Int64,
+    *,
+    solvers: Mapping[str, int],
+    seed: int,
+    steps: int,
+    prices: Int64 | None = None,
+    scale: int = 1,
+    claims: Sequence[Claim] = (),
+    reproducible: bool = True,
+) -> Selection:
+    """Certify with the best bound that prices (default: all free) and claims justify. O(k)."""
+    prices = np.zeros(problem.m, np.int64) if prices is None else prices
+    inc = Incidence.of(problem)
+    price_bound = _price_bound(inc, prices, scale)
+    upper_bound = price_bound
+    if claims:
+        rest = np.ones(problem.n, np.bool_)
+        for claim in claims:
+            rest[claim.candidates] = False
+        upper_bound = min(price_bound, sum(claim.bound for claim in claims) + _price_bound(inc, prices, scale, rest))
+    certificate = Certificate(
+        value=int(problem.weights[chosen].sum()),
+        upper_bound=upper_bound,
+        prices=prices,
+        price_scale=scale,
+        seed=seed,
+        steps=steps,
+        reproducible=reproducible,
+        solvers=dict(solvers),
+        price_bound=price_bound,
+        claims=tuple(claims),
+    )
+    return Selection(chosen=chosen, certificate=certificate)
+
+
+def _price_bound(inc: Incidence, prices: Int64, scale: int, among: Bools | None = None) -> int:
+    """What these prices certify about the candidates in `among` (default all), in whole points."""
+    counted = np.ones(inc.n, np.bool_) if among is None else among
+    touched = np.zeros(inc.m, np.bool_)
+    left = int(_left_over(inc, np.ascontiguousarray(prices), scale, counted, touched))
+    charged = np.flatnonzero(touched & (prices > 0))
+    total: int = left + sum(a * b for a, b in zip(inc.capacities[charged].tolist(), prices[charged].tolist(), strict=True))
+    return total // scale
+
+
+@kernel(INCIDENCE, i8[::1], i8, flag[::1], flag[::1], returns=i8)
+def _left_over(inc: Incidence, prices: Int64, scale: int, counted: Bools, touched: Bools) -> int:
+    """Sum of what candidates are worth beyond their charges, in 1/scale points; marks the resources of those that count."""
+    total = 0
+    for c in range(len(inc.weights)):
+        if not counted[c] or not fits(inc, inc.capacities, c):
+            continue
+        left = inc.weights[c] * scale
+        for e in range(inc.starts[c], inc.starts[c + 1]):
+            r = inc.resources[e]
+            touched[r] = True
+            # Divide before multiplying: the product of a large quantity and a large price would overflow.
+            if prices[r] > 0:
+                left = left - inc.quantities[e] * prices[r] if inc.quantities[e] <= left // prices[r] else 0
+        total += left
+    return total

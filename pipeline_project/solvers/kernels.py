@@ -1,0 +1,48 @@
+"""How the hot loops are compiled: for fixed types, and cached under a fingerprint of everything they are made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        text = source.read_bytes()
+        if b"@kernel(" in text:
+            digest.update(source.name.encode() + b"\0" + text)
+    return digest.hexdigest()[:16]
+
+
+# numba notices a change in the file of a loop, but not one in the files of the loops that it calls: a stale machine code would
+# answer wrongly without a word. One folder per fingerprint rules that out. Where it cannot be written, numba finds a place of its own.
+CACHE = Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{_fingerprint()}"
+numba.config.CACHE_DIR = str(CACHE)
+
+flag = numba.types.boolean
+i4 = numba.types.int32
+i8 = numba.types.int64
+f8 = numba.types.float64
+
+
+def record(of: type[tuple[Any, ...]], fields: tuple[object, ...]) -> Any:
+    """The numba type of a NamedTuple with these field types: how a loop takes many arrays under their names."""
+    return numba.types.BaseTuple.from_types(fields, of)
+
+
+def kernel(*signature: object, returns: object = numba.types.void) -> Callable[[Loop], Loop]:
+    """Compile for exactly these argument types, at import or from the cache, so that no call ever waits for a compiler.
+
+    So a loop stands below the loops that it calls. No fast-math and no parallel sums: the same input gives the same bits on every
+    machine. The interpreter lock is released.
+    """
+    compiled = numba.njit(numba.core.typing.signature(returns, *signature), nogil=True, cache=True, error_model="numpy")
+    return cast("Callable[[Loop], Loop]", compiled)

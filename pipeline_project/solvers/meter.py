@@ -1,0 +1,67 @@
+"""The meter of one solve: counts its steps, and looks at the clock between bounded slices of work when there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pipeline_project.solvers.solver import Budget
+
+SLICE: Final = 2_000_000  # steps between two looks at the clock: 5 to 30 ms, so that a time limit is kept to a fraction of a second
+
+Clock = Callable[[], float]
+
+
+class Meter:
+    """What is left of a budget. Decisions follow the steps alone, unless the clock strikes; `struck` then stays true."""
+
+    def __init__(self, budget: Budget, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._deadline = None if budget.seconds is None else clock() + budget.seconds
+        self.limit = budget.steps
+        self.spent = 0
+        self.struck = False
+
+    def phase(self, share: float) -> Meter:
+        """A meter for a part of what is left, in steps and seconds alike; settle it with `close`."""
+        part = Meter(Budget(steps=max(1, int(self.left * share)), seconds=None), self._clock)
+        if self._deadline is not None:
+            now = self._clock()
+            part._deadline = now + share * (self._deadline - now)
+        return part
+
+    def close(self, part: Meter) -> None:
+        """Book what a phase has spent."""
+        self.spent += part.spent
+        self.struck |= part.struck
+
+    def budget(self, seconds_to_begin: float = 0.0) -> Budget | None:
+        """What is left, for a solver that keeps its own meter; None = the clock leaves it no time after its beginnings."""
+        if self._deadline is None:
+            return Budget(steps=max(1, self.left))
+        seconds = self._deadline - self._clock() - seconds_to_begin
+        if seconds <= 0:
+            self.struck = True
+            return None
+        return Budget(steps=max(1, self.left), seconds=seconds)
+
+    def spend(self, steps: int) -> None:
+        self.spent += int(steps)
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.spent)
+
+    def affords(self, steps: int) -> bool:
+        """Whether an indivisible piece of work may begin. The only place where a clock decides."""
+        if steps > self.left:
+            return False
+        if self._deadline is not None and self._clock() >= self._deadline:
+            self.struck = True
+        return not self.struck
+
+    def slice(self) -> int:
+        """Steps that may be spent before the next call; 0 = stop."""
+        steps = min(self.left, SLICE)
+        return steps if steps and self.affords(steps) else 0

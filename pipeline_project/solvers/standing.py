@@ -1,0 +1,89 @@
+"""The best selection known so far, component by component, who found it, and what is proven about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+
+from pipeline_project.core.packing import Int64
+from pipeline_project.core.selection import Claim
+from pipeline_project.solvers.components import Components
+from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.prices import ExactPrices, component_bounds
+from pipeline_project.solvers.solver import Bools
+
+NOBODY: Final = ""
+
+
+class Standing:
+    """Solvers offer; what is better in a component is adopted there. The value never falls.
+
+    chosen  bool[n]    the selection
+    value   int64[g]   its value in each component
+    bound   int64[g]   what prices certify for each component; None before prices are known, or where they cannot be summed safely
+    """
+
+    def __init__(self, inc: Incidence, parts: Components) -> None:
+        self.inc, self.parts = inc, parts
+        self.chosen: Bools = np.zeros(inc.n, np.bool_)
+        self.value: Int64 = np.zeros(parts.count, np.int64)
+        self.bound: Int64 | None = None
+        self._solver = np.full(parts.count, NOBODY, object)
+        self._prover = np.full(parts.count, NOBODY, object)
+        self._claimed: Int64 = np.zeros(parts.count, np.int64)
+
+    def offer(self, chosen: Bools, solver: str) -> None:
+        """Adopt a feasible selection wherever it is better, or the first."""
+        value = self.parts.sums(np.where(chosen, self.inc.weights, 0))
+        better = (value > self.value) | (self._solver == NOBODY)
+        mine = better[self.parts.label]
+        self.chosen[mine] = chosen[mine]
+        self.value[better] = value[better]
+        self._solver[better] = solver
+
+    def offer_part(self, g: int, chosen: Int64, solver: str) -> None:
+        """The same for one component; `chosen` are its positions within the group."""
+        group = self.parts.group(g)
+        value = int(self.inc.weights[group[chosen]].sum())
+        if value > self.value[g]:
+            self.chosen[group] = False
+            self.chosen[group[chosen]] = True
+            self.value[g], self._solver[g] = value, solver
+
+    def price(self, prices: ExactPrices) -> None:
+        """Learn what prices certify."""
+        self.bound = component_bounds(self.inc, self.parts, prices) if prices.safe else None
+
+    def claim(self, components: Int64, bounds: Int64, solver: str) -> None:
+        """Keep bounds that a solver has proven, where they say more than what is known and are not refuted by the selection."""
+        known = np.where(self._prover[components] == NOBODY, self._by_prices(components), self._claimed[components])
+        news = (bounds < known) & (bounds >= self.value[components])
+        self._claimed[components[news]] = bounds[news]
+        self._prover[components[news]] = solver
+
+    def open(self) -> Int64:
+        """Components that may still be improved, the small ones first."""
+        everyone = np.arange(self.parts.count)
+        best = np.where(self._prover == NOBODY, self._by_prices(everyone), self._claimed)
+        found = np.flatnonzero(self.value < best)
+        return found[np.argsort(self.parts.sizes[found], kind="stable")]
+
+    def claims(self) -> list[Claim]:
+        """One for each solver: independent components add up."""
+        found = []
+        for solver in sorted(set(self._prover) - {NOBODY}):
+            mine = self._prover == solver
+            found.append(Claim(solver=solver, candidates=np.flatnonzero(mine[self.parts.label]), bound=int(self._claimed[mine].sum())))
+        return found
+
+    def solvers(self) -> dict[str, int]:
+        """How many candidates each solver decided, in components that it won."""
+        count: Counter[str] = Counter()
+        for solver, size in zip(self._solver, self.parts.sizes.tolist(), strict=True):
+            count[solver] += size
+        return dict(sorted(count.items()))
+
+    def _by_prices(self, components: Int64) -> Int64:
+        return np.full(len(components), np.iinfo(np.int64).max) if self.bound is None else self.bound[components]

@@ -133,13 +133,15 @@ def test_a_set_up_that_failed_is_repeated(project: Path, tmp_path: Path) -> None
 def test_the_second_of_two_waits_and_takes_what_the_first_has_made(project: Path, tmp_path: Path, wrapper: ModuleType) -> None:
     descriptor = os.open(project, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with start(project, tmp_path, "--help") as waiting:
+    machine = fake_machine(tmp_path)
+    with start(project, machine, "--help") as waiting:
         assert waiting.stderr
         assert waiting.stdout
         assert "waiting for another set-up" in waiting.stderr.readline()
         finish(project, wrapper)
         os.close(descriptor)
         assert waiting.stdout.read().endswith("arguments=--help\n")
+    assert not (machine / "uv.log").exists()
 
 
 def finish(project: Path, wrapper: ModuleType) -> None:
@@ -190,7 +192,7 @@ def test_a_shim_that_only_complains_is_passed_over(tmp_path: Path, wrapper: Modu
     program(shims, "python3.13", "#!/bin/sh\necho 'pyenv: python3.13: command not found' >&2; exit 127\n")
     program(shims, "python3.12", "#!/bin/sh\n")
     program(shims, "python3", PYTHON.format(answer="3.9.1 venv ensurepip", version="3.9.1"))
-    good = fake_python(tmp_path / "good", "3.12.4")
+    good = program(tmp_path / "good", "python3", PYTHON.format(answer="3.12.4 venv ensurepip", version="3.12.4"))
     monkeypatch.setenv("PATH", f"{shims}:{good.parent}:{tmp_path}/no such folder")
     assert wrapper.find_python("ensurepip").path == str(good)
 

@@ -138,10 +138,16 @@ def test_the_second_of_two_waits_and_takes_what_the_first_has_made(project: Path
         assert waiting.stderr
         assert waiting.stdout
         assert "waiting for another set-up" in waiting.stderr.readline()
+        while not waits_for_a_lock(waiting.pid):
+            assert waiting.poll() is None, "it did not wait"
         finish(project, wrapper)
         os.close(descriptor)
         assert waiting.stdout.read().endswith("arguments=--help\n")
     assert not (machine / "uv.log").exists()
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    return any("->" in line and f" {pid} " in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def finish(project: Path, wrapper: ModuleType) -> None:

@@ -17,8 +17,7 @@ from pipeline_project.store.embedded import EmbeddedPostgres
 
 PROJECT: Final = Path(pipeline_project.__file__).parents[1]
 VERBATIM: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # the other program's options are its own
-# pytest options that have their own idea of how many processes there are.
-CHOOSES_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "-s", "--collect-only", "--co", "--help", "-h", "--version")
+OWN_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "no:xdist")  # pytest arguments that know how many processes they want
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +35,7 @@ def execute(
 def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
     """Run the test suite, on two processes unless the arguments say otherwise."""
     chosen = list(arguments or ())
-    parallel = [] if any(argument.startswith(CHOOSES_PROCESSES) for argument in chosen) else ["-n", "2"]
+    parallel = [] if any(argument.startswith(OWN_PROCESSES) for argument in chosen) else ["-n", "2"]
     os.chdir(PROJECT)
     os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))  # noqa: S606  # as below
 

@@ -15,7 +15,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PIPELINE_", extra="ignore", frozen=True)
 
     database_url: str = Field("pipeline", description="URL of a PostgreSQL database, or the bare name of one on the embedded server")
-    home: Path = Field(Path(".pipeline"), description="Folder of everything the installation writes: embedded server, artifacts, Dagster's home")
+    home: Path = Field(
+        Path(".pipeline"), description="Folder of everything the installation writes: embedded server, artifacts, Dagster's home"
+    )
     artifacts: str | None = Field(None, description="Root of the artifacts, a folder or an fsspec URL; default <home>/artifacts")
     pg_bin: Path | None = Field(None, description="bin folder of a PostgreSQL 15 or newer to run the embedded server with")
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")

@@ -15,7 +15,11 @@ from rich.table import Table
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs stay on stderr.")]
 DatabaseName = Annotated[
     str | None,
-    typer.Option("--database", metavar="URL-or-NAME", help="PostgreSQL URL, or a database on the embedded server. [default: $PIPELINE_DATABASE_URL, else pipeline]"),
+    typer.Option(
+        "--database",
+        metavar="URL-or-NAME",
+        help="PostgreSQL URL, or a database on the embedded server. [default: $PIPELINE_DATABASE_URL, else pipeline]",
+    ),
 ]
 
 out = Console(highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 
 from pipeline_project.core.conflict_graph import ConflictGraph
-from pipeline_project.core.packing import Int32, Int64
+from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.core.selection import Selection
 
 
@@ -66,7 +66,7 @@ class Proposal:
         return [self.graph.name_of_resource(int(r)) for r in self.blockers[self.indptr[item] : self.indptr[item + 1]]]
 
 
-def fitting(groups: Int64, rows: Int64, resources: Int64, quantities: Int64, free: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def fitting(groups: Int64, rows: Int64, resources: Int64, quantities: Int64, free: Int64) -> Bools:
     """Which items still fit, best rank first, whole groups or none.
 
     groups      int64[n]  candidate of each item; items in rank order, members of a group side by side
@@ -103,7 +103,8 @@ def _needs(owners: Int64, resources: Int64, quantities: Int64, order: Int64) -> 
 
 
 def _by_worth(graph: ConflictGraph, chosen: Int64) -> Int64:
-    return chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))]
+    ranked: Int64 = chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))]
+    return ranked
 
 
 def _members(graph: ConflictGraph, candidates: Int64) -> Int64:

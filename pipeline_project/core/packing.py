@@ -12,6 +12,7 @@ from pipeline_project.core.errors import Refused
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
+Bools = NDArray[np.bool_]
 INT64_MAX = 2**63 - 1
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
-from pipeline_project.core.packing import Int32, Int64
+from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.core.policy import Policy
 
 
@@ -48,7 +48,7 @@ class Snapshot:
     versions: Int64
     weights: Int64
     bundles: Int64
-    held: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    held: Bools
     indptr: Int64
     resources: Int32
     quantities: Int64

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pipeline_project.core.decisions import Proposal, Verdict, fitting
 from pipeline_project.core.lifecycle import CycleStatus
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import cycles, decisions, items
 from pipeline_project.store.columns import integers
@@ -43,7 +43,7 @@ class Commit:
         """True when the world has moved on from all of it."""
         return self.stale > 0 and self.moved == 0 and not self._kept().any()
 
-    def _kept(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _kept(self) -> Bools:
         return self._snapshot.held & (self._proposal.ranks > 0)
 
     def _chunks(self) -> Iterator[Int64]:
@@ -97,16 +97,16 @@ class Commit:
             "released": len(released),
         }
 
-    def _unchanged(self, connection: sa.Connection, positions: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _unchanged(self, connection: sa.Connection, positions: Int64) -> Bools:
         """Lock; bool per position: still of the snapshot's version, and not expired. An equal version is an equal state."""
         ids = self._snapshot.item_ids[positions]
         now = decisions.lock_items(connection, np.sort(ids))
         at = np.searchsorted(integers(now, "item_id"), ids)
-        expired = np.array([flag == "t" for flag in now.column("expired").to_pylist()], np.bool_)
-        unchanged: np.ndarray[tuple[int], np.dtype[np.bool_]] = integers(now, "version")[at] == self._snapshot.versions[positions]
-        return unchanged & ~expired[at] if len(ids) else unchanged
+        unchanged: Bools = integers(now, "version")[at] == self._snapshot.versions[positions]
+        unexpired: Bools = integers(now, "expired")[at] == 0
+        return unchanged & unexpired
 
-    def _whole(self, positions: Int64, fresh: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _whole(self, positions: Int64, fresh: Bools) -> Bools:
         """A bundle with one stale member is stale."""
         group = self._proposal.graph.candidates.of_item[positions]
         return ~np.isin(group, group[~fresh])
@@ -121,7 +121,7 @@ class Commit:
             ids = self._snapshot.item_ids[positions].tolist()
             items.revive(connection, ids, reason="reprocess", detail={"policy_hash": self._snapshot.policy.hash})
 
-    def _fitting(self, connection: sa.Connection, positions: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _fitting(self, connection: sa.Connection, positions: Int64) -> Bools:
         """Lock the resources; which items still fit into what is free now, best rank first."""
         snapshot = self._snapshot
         lengths = np.diff(snapshot.indptr)[positions]

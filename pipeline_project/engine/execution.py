@@ -48,7 +48,7 @@ class Execution:
 
     @repeatable
     def fail(self, pool: str, claims: Sequence[Claim], *, error: str, executor: str | None = None) -> list[dict[str, Any]]:
-        """Not done. The policy decides: try again with the hold, compete again without, fail for good, quarantine. Rows as of `complete`."""
+        """Not done. The policy decides: try again with the hold, compete again without, fail for good, quarantine. Rows as `complete`."""
         with self._database.begin(actor=executor) as connection:
             found = pools.find(connection, pool)
             locked = {(row.item, row.given): row for row in leases.lock_claims(connection, found, claims)}

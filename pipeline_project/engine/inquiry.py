@@ -132,7 +132,7 @@ class Inquiry:
         snapshot = proposal.graph.snapshot
         position = int(snapshot.item_ids.searchsorted(item_id))
         chosen = {int(i): int(proposal.ranks[i]) for i in proposal.selected()}
-        blockers = []
+        blockers: list[Row] = []
         for resource, name in zip(row["blockers"], proposal.why_deferred(position), strict=True):
             holders = [i for i in chosen if resource in snapshot.resources[snapshot.indptr[i] : snapshot.indptr[i + 1]]]
             shown = [

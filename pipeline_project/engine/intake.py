@@ -197,7 +197,7 @@ class Intake:
         row = resources.find(connection, pool, key)
         excess = row["in_use"] + row["spent"] - capacity
         giving: list[int] = []
-        for item, quantity in resources.lowest_holders(connection, row["resource_id"]):
+        for item, quantity in resources.lowest_holders(connection, pool, row["resource_id"]):
             if excess <= 0:
                 break
             giving.append(item)
@@ -215,7 +215,10 @@ class Intake:
                 return [], None
             percent = 100 * len(vanished) / len(known)
             if percent > source.max_vanish:
-                told = f"{len(vanished)} of {len(known)} pending items vanished from the source ({percent:.0f} %), more than max_vanish {source.max_vanish} %: none was cancelled"
+                told = (
+                    f"{len(vanished)} of {len(known)} pending items vanished from the source ({percent:.0f} %), "
+                    f"more than max_vanish {source.max_vanish} %: none was cancelled"
+                )
                 pools.record_event(connection, pool.pool_id, "vanish_withheld", {"vanished": len(vanished), "known": len(known)})
                 return [], told
             ids = list(items.ids_of(connection, pool, vanished).values())

@@ -32,7 +32,7 @@ _CLAIMS = pa.schema([("solver", pa.string()), ("bound", pa.int64()), ("candidate
 
 
 class Artifacts:
-    """`<root>/<pool>/<cycle_key>/<asset>/`; a folder counts once its manifest is there, which is written last and holds each file's hash."""
+    """`<root>/<pool>/<cycle_key>/<asset>/`; a folder counts once its manifest is there: written last, it holds each file's hash."""
 
     def __init__(self, root: str) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(root)
@@ -82,7 +82,7 @@ class Artifacts:
             versions=integers(items, "version"),
             weights=integers(items, "weight"),
             bundles=integers(items, "bundle_id"),
-            held=np.asarray(items.column("held").to_numpy(), np.bool_),
+            held=np.asarray(items.column("held").combine_chunks().to_numpy(zero_copy_only=False), np.bool_),
             indptr=_pointer(integers(demands, "item"), len(items)),
             resources=integers(demands, "resource").astype(np.int32),
             quantities=integers(demands, "quantity"),

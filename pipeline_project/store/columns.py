@@ -1,4 +1,4 @@
-"""Many rows in or out at once, as columns: COPY both ways, never a row at a time."""
+"""Many rows in or out at once, as columns: arrays out, COPY in, never a row at a time."""
 
 from __future__ import annotations
 
@@ -9,28 +9,42 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
-from pyarrow import csv
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 from pipeline_project.core.packing import Int64
 
 
 def read(connection: sa.Connection, statement: sa.TextClause, parameters: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> pa.Table:
-    """The rows of a query as an Arrow table with exactly these columns, through COPY: a million rows a second instead of a tenth."""
-    query = str(statement.compile(dialect=connection.dialect))
-    buffer = pa.BufferOutputStream()
-    with _driver(connection).cursor() as cursor, cursor.copy(f"copy ({query}) to stdout (format csv)", parameters) as rows:
-        for block in rows:
-            buffer.write(block)
-    if not buffer.tell():
-        return pa.table({name: pa.array([], kind) for name, kind in types.items()})
-    return csv.read_csv(
-        pa.BufferReader(buffer.getvalue()),
-        read_options=csv.ReadOptions(column_names=list(types)),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=dict(types), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    ).combine_chunks()
+    """The rows of a query as an Arrow table with exactly these int64 and string columns, none of them null.
+
+    Each column travels as one binary array, which NumPy reads as it is: a million rows a second, a tenth of that row by row.
+    """
+    wanted = ", ".join(f"array_agg({name}::{_TYPES[kind]})" for name, kind in types.items())
+    query = str(statement.compile(dialect=connection.dialect)).rstrip().rstrip(";")
+    with _driver(connection).cursor(binary=True) as cursor:
+        cursor.adapters.register_loader(_BIGINT_ARRAY, _Int64Array)
+        row = cursor.execute(f"select {wanted} from ({query}) q".encode(), parameters).fetchone()  # noqa: S608  # our own .sql, our own names
+    assert row is not None
+    return pa.table(
+        {name: pa.array(() if values is None else values, kind) for (name, kind), values in zip(types.items(), row, strict=True)}
+    )
+
+
+_BIGINT_ARRAY = 1016  # pg_type.oid of bigint[], the same in every PostgreSQL
+_TYPES = {pa.int64(): "bigint", pa.string(): "text"}
+
+
+class _Int64Array(Loader):
+    """bigint[] as int64[n]. On the wire: 20 bytes of header, then for each element its length and its value, big endian."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Int64:
+        elements = np.frombuffer(data, np.dtype([("length", ">i4"), ("value", ">i8")]), offset=20)
+        assert (elements["length"] == 8).all(), "a null where none can be"
+        return elements["value"].astype(np.int64)
 
 
 def write(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -43,13 +57,12 @@ def write(connection: sa.Connection, table: str, columns: Sequence[str], rows: I
 
 def integers(table: pa.Table, name: str) -> Int64:
     """A column without nulls as int64[n]."""
-    return np.ascontiguousarray(table.column(name).to_numpy(), np.int64)
+    return np.ascontiguousarray(table.column(name).combine_chunks().to_numpy(), np.int64)  # whole: chunks would import pandas
 
 
 def strings(table: pa.Table, name: str) -> pa.StringArray:
     """A column as one contiguous array of strings."""
-    column = table.column(name)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.string())
+    return table.column(name).combine_chunks()
 
 
 def _driver(connection: sa.Connection) -> psycopg.Connection[Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from pipeline_project import __version__
 from pipeline_project.core.decisions import Proposal
@@ -21,7 +21,7 @@ SQL = statements.load("cycles")
 LEASE_S = 60
 """Seconds an owner may be silent before others finish its cycle; each chunk prolongs it."""
 
-Cycle = Mapping[str, Any]
+Cycle = RowMapping
 """A row of pipeline.cycle."""
 
 
@@ -121,7 +121,7 @@ def hold_fence(connection: sa.Connection, cycle_id: int, fence: int, status: Cyc
         raise Fenced(f"cycle {cycle_id}: fence {fence} is no longer the owner's, or the cycle is not {status} any more")
 
 
-def chunk(connection: sa.Connection, cycle_id: int, number: int) -> Mapping[str, Any] | None:
+def chunk(connection: sa.Connection, cycle_id: int, number: int) -> RowMapping | None:
     """What this chunk did, if it was done."""
     return connection.execute(SQL["chunk"], {"cycle_id": cycle_id, "chunk": number}).mappings().first()
 

@@ -73,7 +73,7 @@ class Database:
         """
         with self._connect() as connection:
             if repeatable:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
                 if actor:
                     connection.execute(sa.text("select set_config('pipeline.actor', :actor, true)"), {"actor": actor})

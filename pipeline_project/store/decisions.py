@@ -17,9 +17,9 @@ SQL = statements.load("decisions")
 
 
 def lock_items(connection: sa.Connection, ids: Int64) -> pa.Table:
-    """Lock these items in id order; then their item_id, version, state, expired, cycle_id as they are now, in id order."""
+    """Lock these items in id order; then their item_id, version, state, expired (0 or 1) as they are now, in id order."""
     connection.execute(SQL["lock_items"], {"ids": ids.tolist()})
-    types = {"item_id": pa.int64(), "version": pa.int64(), "state": pa.string(), "expired": pa.string(), "cycle_id": pa.int64()}
+    types = {"item_id": pa.int64(), "version": pa.int64(), "state": pa.string(), "expired": pa.int64()}
     return columns.read(connection, SQL["read_items"], {"ids": ids.tolist()}, types)
 
 

@@ -5,7 +5,7 @@ select count(*) from (
 
 -- name: read_items
 -- A new statement, so that state, version and the clock are those of after the wait.
-select item_id, version, state::text as state, expires_at <= t.at as expired, cycle_id
+select item_id, version, state::text as state, coalesce(expires_at <= t.at, false)::int as expired
   from pipeline.item_state, (select pipeline.now() as at) t
  where item_id = any (cast(:ids as bigint[])) order by item_id;
 

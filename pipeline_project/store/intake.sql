@@ -1,34 +1,18 @@
 -- name: stage
 create temporary table staged_item (
-  line int primary key, key text not null, weight bigint not null, payload jsonb, not_before timestamptz, expires_at timestamptz,
+  line int not null, key text not null, weight bigint not null, payload jsonb, not_before timestamptz, expires_at timestamptz,
   bundle_key text, bundle_size int, digest bytea not null,
   item_id bigint, bundle_id bigint, fate text
 ) on commit drop;
-create temporary table staged_demand (line int not null, resource_key text not null, quantity bigint not null, resource_id bigint) on commit drop;
+
 
 -- name: prepare
 -- The planner must know how much was staged before it chooses how to join it.
-analyze pg_temp.staged_item, pg_temp.staged_demand;
-
--- name: resolve_resources
-update pg_temp.staged_demand d set resource_id = r.resource_id
-  from pipeline.resource r where r.pool_id = :pool_id and r.key = d.resource_key;
+analyze pg_temp.staged_item;
 
 -- name: refuse_expired
 delete from pg_temp.staged_item where expires_at <= (select pipeline.now())
 returning line, key, 'expires_at' as field, 'a time after ' || pipeline.now() as expected, expires_at::text as found;
-
--- name: refuse_demands
--- One refusal an item: its first demand of an unknown resource, or of more than there is.
-with bad as (
-  select distinct on (d.line) d.line, d.resource_key, d.quantity, r.capacity
-    from pg_temp.staged_demand d left join pipeline.resource r using (resource_id)
-   where r.resource_id is null or d.quantity > r.capacity
-   order by d.line, d.resource_key)
-delete from pg_temp.staged_item i using bad b where b.line = i.line
-returning i.line, i.key, 'demands.' || b.resource_key as field,
-  coalesce('at most its capacity, ' || b.capacity, 'a resource of this pool') as expected,
-  case when b.capacity is null then 'no resource of that key' else b.quantity::text end as found;
 
 -- name: add_bundles
 insert into pipeline.bundle (pool_id, key, size)
@@ -44,7 +28,7 @@ select b.bundle_id from pipeline.bundle b
 -- name: resolve_items
 update pg_temp.staged_item i
    set item_id = k.item_id
-  from pipeline.item_key k where k.pool_id = :pool_id and k.key = i.key;
+  from pipeline.item_key k where k.pool_id = :pool_id and k.key = i.key and i.item_id is null;
 
 -- name: resolve_bundles
 update pg_temp.staged_item i set bundle_id = b.bundle_id
@@ -67,14 +51,11 @@ returning i.line, i.key, case when b.resized then 'bundle_size' else 'bundle_key
        else 'at most ' || (b.size - b.members) || ' more members' end as expected,
   case when b.resized then i.bundle_size::text when b.members = b.size then i.bundle_key || ', sealed with ' || b.size else b.n || ' more' end as found;
 
--- name: drop_refused_demands
-delete from pg_temp.staged_demand d where not exists (select from pg_temp.staged_item i where i.line = d.line);
-
 -- name: add_keys
 -- Waits for a concurrent import of the same key, and then leaves it to that one: the key is the idempotency.
 with fresh as (
   insert into pipeline.item_key (pool_id, key, submitted_at)
-  select :pool_id, key, pipeline_time.at from pg_temp.staged_item, (select pipeline.now() as at) pipeline_time where item_id is null order by key
+  select :pool_id, key, (select pipeline.now()) from pg_temp.staged_item where item_id is null order by key
   on conflict (pool_id, key) do nothing returning item_id, key)
 update pg_temp.staged_item i set item_id = f.item_id, fate = 'fresh' from fresh f where f.key = i.key;
 
@@ -106,16 +87,14 @@ returning line, key, case fate when 'other bundle' then 'bundle_key' else 'key' 
 
 -- name: insert_bodies
 -- A revision keeps the old body; the new one gets the next number.
-insert into pipeline.item (item_id, revision, weight, payload, not_before, expires_at, digest, origin, created_at)
-select i.item_id, coalesce(s.revision, 0) + 1, i.weight, i.payload, i.not_before, i.expires_at, i.digest, :origin, t.at
-  from pg_temp.staged_item i left join pipeline.item_state s using (item_id), (select pipeline.now() as at) t
- where i.fate in ('fresh', 'revise', 'revive');
-
--- name: insert_demands
-insert into pipeline.item_demand (item_id, revision, resource_id, quantity)
-select i.item_id, coalesce(s.revision, 0) + 1, d.resource_id, d.quantity
-  from pg_temp.staged_item i join pg_temp.staged_demand d using (line) left join pipeline.item_state s using (item_id)
- where i.fate in ('fresh', 'revise', 'revive');
+with body as (
+  insert into pipeline.item (item_id, revision, weight, payload, not_before, expires_at, digest, origin, created_at)
+  select i.item_id, coalesce(s.revision, 0) + 1, i.weight, i.payload, i.not_before, i.expires_at, i.digest, :origin, (select pipeline.now())
+    from pg_temp.staged_item i left join pipeline.item_state s using (item_id)
+   where i.fate in ('fresh', 'revise', 'revive')
+   order by i.item_id
+  returning item_id, revision)
+select i.line, b.item_id, b.revision from body b join pg_temp.staged_item i using (item_id) order by b.item_id;
 
 -- name: insert_states
 insert into pipeline.item_state (item_id, pool_id, bundle_id, version, revision, state, not_before, expires_at, reason)
@@ -151,4 +130,4 @@ select coalesce(sum(1) filter (where fate = 'fresh'), 0) as accepted, coalesce(s
   from pg_temp.staged_item;
 
 -- name: clear
-drop table pg_temp.staged_item, pg_temp.staged_demand;
+drop table pg_temp.staged_item;

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from pipeline_project.core.errors import Refused, Unknown
 from pipeline_project.core.policy import Policy
@@ -100,7 +100,7 @@ def _add_policy(connection: sa.Connection, pool_id: int, policy: Policy) -> int:
     return int(row.version)
 
 
-def _pool(row: Mapping[str, Any]) -> Pool:
+def _pool(row: RowMapping) -> Pool:
     return Pool(
         pool_id=row["pool_id"],
         name=row["name"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,9 +51,18 @@ def find(connection: sa.Connection, pool: Pool, key: str) -> Any:
     return _one(connection, "find", pool, key)
 
 
-def lowest_holders(connection: sa.Connection, resource_id: int) -> list[tuple[int, int]]:
+def of_keys(connection: sa.Connection, pool: Pool, keys: Collection[str]) -> dict[str, tuple[int, int]]:
+    """(resource id, capacity) by key; unknown keys are missing."""
+    rows = connection.execute(SQL["of_keys"], {"pool_id": pool.pool_id, "keys": list(keys)})
+    return {row.key: (row.resource_id, row.capacity) for row in rows}
+
+
+def lowest_holders(connection: sa.Connection, pool: Pool, resource_id: int) -> list[tuple[int, int]]:
     """(item id, quantity) of selected, unclaimed holders, lowest-ranked first."""
-    return [(row.item_id, row.quantity) for row in connection.execute(SQL["lowest_holders"], {"resource_id": resource_id})]
+    return [
+        (row.item_id, row.quantity)
+        for row in connection.execute(SQL["lowest_holders"], {"pool_id": pool.pool_id, "resource_id": resource_id})
+    ]
 
 
 def set_capacity(connection: sa.Connection, pool: Pool, key: str, capacity: int) -> None:

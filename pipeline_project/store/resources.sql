@@ -43,13 +43,17 @@ select resource_id, capacity, in_use, spent from pipeline.resource where pool_id
 update pipeline.resource set capacity = :capacity where resource_id = :resource_id;
 
 -- name: lowest_holders
--- Unclaimed holders, worst rank first, of the newest cycle first: those that give way when capacity shrinks.
+-- Unclaimed holders, worst rank first, of the newest cycle first: those that give way when capacity shrinks. From the few that hold
+-- anything to their demands: an index from resource to every demand ever made would cost each import more than this ever saves.
 select s.item_id, d.quantity
-  from pipeline.item_demand d
-  join pipeline.item_state s using (item_id, revision)
- where d.resource_id = :resource_id and s.state = 'selected'
+  from pipeline.item_state s
+  join pipeline.item_demand d using (item_id, revision)
+ where s.pool_id = :pool_id and s.state = 'selected' and d.resource_id = :resource_id
  order by s.cycle_id desc, s.rank desc, s.item_id desc;
 
 -- name: utilisation
 select r.key, r.capacity, r.in_use, r.spent from pipeline.resource r where r.pool_id = :pool_id
  order by (r.in_use + r.spent)::numeric / greatest(r.capacity, 1) desc, r.key limit :most;
+
+-- name: of_keys
+select key, resource_id, capacity from pipeline.resource where pool_id = :pool_id and key = any (cast(:keys as text[]));

@@ -124,7 +124,7 @@ def _administer(url: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connect
     try:
         with engine.connect() as connection:
             if autocommit:
-                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
     except OperationalError as failure:
         raise DatabaseUnavailable(f"cannot connect to {url.render_as_string()}: {failure.orig}") from failure

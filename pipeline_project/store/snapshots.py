@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project import __version__
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.core.policy import Ageing
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store import columns, statements
@@ -84,11 +84,12 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
     )
 
 
-def _whole_bundles(items: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _whole_bundles(items: pa.Table) -> Bools:
     """Lone items, and members of bundles of which every declared member is here."""
     bundle = columns.integers(items, "bundle_id")
     _, back, count = np.unique(bundle, return_inverse=True, return_counts=True)
-    return (bundle < 0) | (count[back] == columns.integers(items, "bundle_size"))
+    whole: Bools = count[back] == columns.integers(items, "bundle_size")
+    return (bundle < 0) | whole
 
 
 def _aged(weights: Int64, waited_s: Int64, ageing: Ageing) -> Int64:
@@ -96,4 +97,5 @@ def _aged(weights: Int64, waited_s: Int64, ageing: Ageing) -> Int64:
     if not ageing.bonus:
         return weights
     steps = np.minimum(waited_s // ageing.step, (2**62) // ageing.bonus)
-    return np.minimum(weights, 2**62) + steps * ageing.bonus
+    aged: Int64 = np.minimum(weights, 2**62) + steps * ageing.bonus
+    return aged

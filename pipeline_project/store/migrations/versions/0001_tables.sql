@@ -61,17 +61,18 @@ create table pipeline.bundle (
   constraint bundle_not_overfull check (members between 0 and size)
 );
 
--- The idempotency key outlives the item's body: a key is never used twice in a pool.
+-- The idempotency key outlives the item's body: a key is never used twice in a pool. No foreign keys from here on down the hot
+-- path (a check per row is a third of an import): intake alone writes these rows, in one transaction with their parents, which
+-- are never deleted; the invariants watch it.
 create table pipeline.item_key (
   item_id bigint generated always as identity primary key,
-  pool_id int not null references pipeline.pool,
+  pool_id int not null,
   key text not null,
   submitted_at timestamptz not null,
   unique (pool_id, key)
 );
 
--- Bodies by revision, never updated. No foreign keys from here on down the hot path: intake alone writes these rows,
--- in one transaction with their parents, which are never deleted; the invariants watch it.
+-- Bodies by revision, never updated.
 create table pipeline.item (
   item_id bigint not null,
   revision int not null,
@@ -92,7 +93,6 @@ create table pipeline.item_demand (
   quantity bigint not null check (quantity >= 1),
   primary key (item_id, revision, resource_id) include (quantity)
 );
-create index item_demand_resource on pipeline.item_demand (resource_id);
 
 create table pipeline.cycle (
   cycle_id bigint generated always as identity primary key,
@@ -152,7 +152,7 @@ create table pipeline.executor (
 
 -- Narrow and hot: one row per item, changed at every move. reason and detail say what the last move was for; the audit copies them.
 create table pipeline.item_state (
-  item_id bigint primary key references pipeline.item_key,
+  item_id bigint primary key,
   cycle_id bigint,
   bundle_id bigint,
   token bigint not null default 0,

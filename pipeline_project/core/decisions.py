@@ -103,8 +103,7 @@ def _needs(owners: Int64, resources: Int64, quantities: Int64, order: Int64) -> 
 
 
 def _by_worth(graph: ConflictGraph, chosen: Int64) -> Int64:
-    ranked: Int64 = chosen.take(np.lexsort((chosen, -graph.problem.weights[chosen])))
-    return ranked
+    return np.array(chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))], np.int64)
 
 
 def _members(graph: ConflictGraph, candidates: Int64) -> Int64:

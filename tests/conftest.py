@@ -1,0 +1,133 @@
+"""One embedded server for the whole test run, shared by all xdist workers, and a fresh clone of the schema for every test."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline_project.engine.engine import Engine
+from pipeline_project.settings import Settings
+from pipeline_project.store import schema
+from pipeline_project.store.artifacts import Artifacts
+from pipeline_project.store.database import Database
+from pipeline_project.store.embedded import EmbeddedPostgres
+from tests.world import NOON, World, entered
+
+HOME = "PIPELINE_TEST_HOME"
+TEMPLATE = "template_of_tests"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process makes the folder; workers inherit its name. Not below pytest's own, which the server's account cannot enter."""
+    if not hasattr(config, "workerinput"):
+        home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+        home.chmod(0o711)
+        os.environ[HOME] = str(home)
+        os.environ["PIPELINE_PG_FSYNC"] = "off"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """It also ends the server: when it comes here, all workers have ended."""
+    if not hasattr(config, "workerinput") and HOME in os.environ:
+        home = Path(os.environ.pop(HOME))
+        if (home / "postgres").exists():
+            EmbeddedPostgres(home).stop()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """What every test of this run shares: where the server is. Artifacts go elsewhere, see `engine`."""
+    return Settings(home=Path(os.environ[HOME]))
+
+
+@pytest.fixture(scope="session")
+def server(settings: Settings) -> Iterator[EmbeddedPostgres]:
+    """Keeps the server running from a worker's first database test to its last."""
+    with EmbeddedPostgres(settings.state_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(settings: Settings, server: EmbeddedPostgres) -> str:
+    """A database with the schema and nothing else, made by whichever worker comes first."""
+    made = settings.home / "template-made"
+    with _locked(settings.home / "template.lock"):
+        if not made.exists():
+            database = Database.find(TEMPLATE, settings)
+            schema.create(database)
+            database.close()
+            made.touch()
+    return TEMPLATE
+
+
+@pytest.fixture
+def new_database(settings: Settings, template: str) -> Iterator[Callable[[], Database]]:
+    """Makes fresh databases with the schema, each a clone of the template; they are dropped when the test ends."""
+    made: list[Database] = []
+
+    def clone() -> Database:
+        database = Database.find(f"t{uuid4().hex}", settings)
+        made.append(database)
+        with maintenance(database) as connection:
+            connection.execute(sa.text(f'create database "{database.name}" template "{template}"'))
+        return database
+
+    yield clone
+    for database in made:
+        schema.drop(database)
+
+
+@pytest.fixture
+def database(new_database: Callable[[], Database]) -> Database:
+    """An empty database that lives in real time."""
+    return new_database()
+
+
+@pytest.fixture
+def engine(database: Database, tmp_path: Path) -> Engine:
+    """The engine over it, with artifacts of its own."""
+    return Engine.over(database, Artifacts(str(tmp_path / "artifacts")), timezone="UTC")
+
+
+@pytest.fixture
+def simulation(new_database: Callable[[], Database]) -> Database:
+    """An empty database that is told the time, and believes that it is noon."""
+    database = new_database()
+    with entered(database) as connection:
+        connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": NOON})
+        connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+    return database
+
+
+@pytest.fixture
+def world(simulation: Database, tmp_path: Path) -> Iterator[World]:
+    """A pool in simulated time. Whatever a test did to it, every invariant holds in the end."""
+    made = World(Engine.over(simulation, Artifacts(str(tmp_path / "artifacts")), timezone="UTC"))
+    made.engine.intake.create_pool(made.pool)
+    yield made
+    assert made.engine.upkeep.check() == []
+
+
+@contextmanager
+def maintenance(database: Database) -> Iterator[sa.Connection]:
+    """The server's maintenance database, as its superuser, outside of transactions."""
+    engine = sa.create_engine(database.admin.set(database="postgres"), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

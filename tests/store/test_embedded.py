@@ -272,8 +272,8 @@ def test_asking_for_the_status_starts_nothing(state_dir: Path) -> None:
     assert not everything_of(state_dir)
 
 
-def test_a_url_keeps_odd_names_apart() -> None:
-    url = EmbeddedPostgres(Path(tempfile.gettempdir())).url("a/b", "c@d")
+def test_a_url_keeps_odd_names_apart(state_dir: Path) -> None:
+    url = EmbeddedPostgres(state_dir).url("a/b", "c@d")
     assert url.startswith("postgresql://c%40d@/a%2Fb?host=/")
 
 

@@ -20,9 +20,9 @@ import pytest
 
 import pipeline_project
 from pipeline_project.core.errors import DatabaseUnavailable
-from pipeline_project.store import postgres_account, postgres_binaries
+from pipeline_project.store import postgres_binaries
 from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres, find_binaries
-from pipeline_project.store.postgres_account import Account, durable_folder
+from pipeline_project.store.postgres_account import Account
 
 # A process that uses the server until its standard input ends, or until it is killed.
 USER = """
@@ -277,38 +277,7 @@ def test_a_url_keeps_odd_names_apart(state_dir: Path) -> None:
     assert url.startswith("postgresql://c%40d@/a%2Fb?host=/")
 
 
-def test_a_folder_without_programs_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailable, match=f"PIPELINE_PG_BIN={tmp_path}: expected a folder with postgres"):
-        find_binaries(tmp_path)
-
-
-def test_programs_that_are_too_old_are_refused(tmp_path: Path) -> None:
-    for program in postgres_binaries.PROGRAMS:
-        (tmp_path / program).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 13.2'\n")
-        (tmp_path / program).chmod(0o755)
-    with pytest.raises(DatabaseUnavailable, match=r"expected PostgreSQL 15 or newer, found 13\.2"):
-        find_binaries(tmp_path)
-
-
-def test_without_wheel_and_system_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_binaries, "_wheel_folder", lambda: None)
-    monkeypatch.setattr(postgres_binaries, "_system_folders", lambda: iter(()))
-    with pytest.raises(DatabaseUnavailable, match="PIPELINE_DATABASE_URL"):
-        find_binaries(None)
-
-
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-
-
-@only_root
-def test_as_root_data_that_the_account_cannot_reach_go_to_a_system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    monkeypatch.setattr(postgres_account, "SYSTEM_STATE", tmp_path / "system")
-    (tmp_path / "system").mkdir()
-    found = durable_folder(closed / "postgres", Account.to_serve(closed / "postgres"))
-    assert found.parent == tmp_path / "system"
-    assert closed.stat().st_mode & 0o777 == 0o700
 
 
 @only_root
@@ -322,18 +291,6 @@ def test_as_root_the_programs_are_copied_to_where_the_account_can_run_them(state
     with EmbeddedPostgres(state_dir) as pg:
         assert ask(pg, "select 1") == 1
         assert Path(str(pg.status()["binaries"])).is_relative_to(state_dir / "postgres")
-
-
-@only_root
-def test_as_root_the_server_of_a_persons_folder_runs_as_that_person(state_dir: Path) -> None:
-    home = state_dir / "postgres"
-    home.mkdir()
-    os.chown(home, 12345, 12345)
-    with pytest.raises(DatabaseUnavailable, match="user 12345 does not exist"):
-        EmbeddedPostgres(state_dir).acquire()
-    nobody = Account.to_serve(Path("/nonexistent"))
-    os.chown(home, nobody.uid, nobody.gid)
-    assert Account.to_serve(home) == nobody
 
 
 @only_root

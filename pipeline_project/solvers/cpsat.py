@@ -50,7 +50,7 @@ def steps_to_begin(problem: PackingProblem) -> int:
 def seconds_to_begin(problem: PackingProblem) -> float:
     """The same by the clock: no limit is looked at meanwhile."""
     importing = 0.0 if "ortools.sat.python.cp_model_helper" in sys.modules else 0.3
-    return importing + 1e-5 * len(problem.resources)
+    return importing + 6e-6 * len(problem.resources)
 
 
 def solve(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:

@@ -107,7 +107,9 @@ def prove_small(
     scratch = _Scratch(np.empty(inc.n, np.int64), np.zeros(inc.m, np.int64), inc.capacities.copy())
     at = 0
     while at < len(todo) and (steps := meter.slice()):
-        at, spent = _prove_some(inc, groups, prices.per_unit, prices.scale, chosen, scratch, at, steps, params.component_steps)
+        at, spent = _prove_some(
+            inc, groups, prices.per_unit, prices.scale, chosen, scratch, at, steps, min(params.component_steps, meter.left)
+        )
         meter.spend(spent)
     return todo[groups.proven]
 

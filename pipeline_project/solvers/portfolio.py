@@ -20,6 +20,7 @@ from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.greedy import descending, fill, pack, plain_orders
 from pipeline_project.solvers.improvement import improve
 from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.local_search import search
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.prices import ExactPrices, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.reductions import Reduced, reduce
@@ -28,7 +29,7 @@ from pipeline_project.solvers.standing import Standing
 
 log = logging.getLogger(__name__)
 
-DEFAULT_STEPS: Final = 4_000_000_000  # ten seconds or so of one core, when nothing ends the search earlier
+DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of one core, when nothing ends the search earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +39,13 @@ class PortfolioParams:
     prices       the bound, the start and the proofs hang on them
     improvement  of the start
     small        search of the small components; most end after microseconds
+    search       local search before the competitors; afterwards it gets all that is left
     """
 
-    prices: float = 0.5
+    prices: float = 0.35
     improvement: float = 0.5
     small: float = 0.5
+    search: float = 0.2
 
 
 DEFAULT = PortfolioParams()
@@ -67,10 +70,12 @@ def solve(
     inc = Incidence.of(reduced.problem)
     standing = Standing(inc, Components.of(inc))
     _start_plain(standing, reduced, start)
-    prices = _start_priced(standing, meter, params)
+    prices, doubtful = _start_priced(standing, meter, params)
     _prove(standing, prices, meter, params)
+    _search(standing, doubtful, meter.phase(params.search), meter, seed)
     for competitor in competitors:
         _compete(standing, reduced.problem, competitor, meter, seed)
+    _search(standing, doubtful, meter.phase(1.0), meter, seed + 1)
     return _checked(problem, _certified(problem, reduced, standing, prices, meter, seed), budget, seed)
 
 
@@ -89,8 +94,11 @@ def _start_plain(standing: Standing, reduced: Reduced, start: Int64 | None) -> N
         standing.offer(pack(standing.inc, np.concatenate((kept, descending(standing.inc.weights)))), "start")
 
 
-def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> ExactPrices:
-    """Take candidates in the order of the relaxation, then insert what is worth more than it evicts."""
+def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> tuple[ExactPrices, Int64]:
+    """Take candidates in the order of the relaxation, then insert what is worth more than it evicts.
+
+    Returns the prices, and the candidates in the order of how little these say about them.
+    """
     inc = standing.inc
     part = meter.phase(params.prices)
     relaxed = find_prices(inc, part)
@@ -105,7 +113,7 @@ def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> 
     meter.close(part)
     prices = exact_prices(inc, relaxed.per_unit)
     standing.price(prices)
-    return prices
+    return prices, np.argsort(np.abs(worth), kind="stable")
 
 
 def _prove(standing: Standing, prices: ExactPrices, meter: Meter, params: PortfolioParams) -> None:
@@ -116,6 +124,16 @@ def _prove(standing: Standing, prices: ExactPrices, meter: Meter, params: Portfo
     meter.close(part)
     standing.offer(chosen, "exact")
     standing.claim(proven, standing.value[proven], "exact")
+
+
+def _search(standing: Standing, doubtful: Int64, part: Meter, meter: Meter, seed: int) -> None:
+    """Local search in the components that are still open."""
+    is_open = np.zeros(standing.parts.count, np.bool_)
+    is_open[standing.open()] = True
+    order = doubtful[is_open[standing.parts.label[doubtful]]]
+    if len(order):
+        standing.offer(search(standing.inc, standing.chosen.copy(), order, seed, part), "search")
+    meter.close(part)
 
 
 def _compete(standing: Standing, problem: PackingProblem, competitor: Competitor, meter: Meter, seed: int) -> None:

@@ -34,10 +34,10 @@ class PricesParams:
     reflection       how far beyond the plain step to go; 0.9 of at most 1
     """
 
-    iterations_max: int = 3_000
+    iterations_max: int = 1_000
     iterations_min: int = 192
     check_every: int = 16
-    progress_min: float = 2e-6
+    progress_min: float = 1e-5
     reflection: float = 0.9
 
 

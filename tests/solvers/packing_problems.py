@@ -33,7 +33,9 @@ def small_problems(draw: st.DrawFn, weight_max: int = 50) -> PackingProblem:
     n, m = draw(st.integers(0, 9)), draw(st.integers(0, 5))
     weights = draw(st.lists(st.integers(0, weight_max), min_size=n, max_size=n))
     capacities = draw(st.lists(st.integers(0, 6), min_size=m, max_size=m))
-    pairs = [] if not n or not m else draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, m - 1), st.integers(1, 4)), max_size=24))
+    pairs = (
+        [] if not n or not m else draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, m - 1), st.integers(1, 4)), max_size=24))
+    )
     return problem_of(weights, pairs, capacities)
 
 

@@ -14,7 +14,7 @@ from pipeline_project.solvers.solver import Budget, Solver
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
 
 SOLVERS = [greedy.solve, exact.solve, cpsat.solve, portfolio.solve]
-PLENTY = Budget(steps=2_000_000_000)
+PLENTY = Budget(steps=50_000_000)
 every_solver = pytest.mark.parametrize("solve", SOLVERS, ids=lambda solve: solve.__module__.rpartition(".")[2])
 patiently = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -22,7 +22,9 @@ patiently = settings(deadline=None, max_examples=60, suppress_health_check=[Heal
 @every_solver
 @patiently
 @given(problem=small_problems(), data=st.data())
-def test_the_answer_is_feasible_and_the_truth_lies_between_value_and_bound(solve: Solver, problem: PackingProblem, data: st.DataObject) -> None:
+def test_the_answer_is_feasible_and_the_truth_lies_between_value_and_bound(
+    solve: Solver, problem: PackingProblem, data: st.DataObject
+) -> None:
     start = data.draw(st.none() | st.lists(st.integers(0, max(0, problem.n - 1)), unique=True, max_size=problem.n).map(sorted))
     selection = solve(problem, PLENTY, 0, None if start is None else np.array(start, np.int64))
     certificate, truth = selection.certificate, best_value(problem)
@@ -49,7 +51,11 @@ def test_the_same_problem_seed_and_steps_give_the_same_answer(solve: Solver, ste
 def test_astronomical_weights_do_not_overflow(solve: Solver, weight: int) -> None:
     small = random_problem(seed=9, n=8, m=4, rows=2)
     problem = PackingProblem(
-        weights=weight + small.weights, indptr=small.indptr, resources=small.resources, quantities=small.quantities, capacities=small.capacities
+        weights=weight + small.weights,
+        indptr=small.indptr,
+        resources=small.resources,
+        quantities=small.quantities,
+        capacities=small.capacities,
     )
     selection = solve(problem, PLENTY)
     assert verify(problem, selection) == []

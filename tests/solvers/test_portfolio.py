@@ -1,0 +1,177 @@
+"""The portfolio: never below greedy, never hurt by a competitor, the same answer in a fresh process, on time when a clock is set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.selection import Claim, Selection
+from pipeline_project.core.verification import claimed, verify
+from pipeline_project.solvers import portfolio
+from pipeline_project.solvers.competitors import Competitor
+from pipeline_project.solvers.solver import Budget
+from tests.solvers.packing_problems import overdrawn, problem_of, random_problem, small_problems
+
+SOME = Budget(steps=20_000_000)
+
+
+def plain_greedy(problem: PackingProblem, order: Int64) -> int:
+    free, value = problem.capacities.copy(), 0
+    for c in order:
+        rows = slice(problem.indptr[c], problem.indptr[c + 1])
+        if (problem.quantities[rows] <= free[problem.resources[rows]]).all():
+            free[problem.resources[rows]] -= problem.quantities[rows]
+            value += int(problem.weights[c])
+    return value
+
+
+@settings(deadline=None, max_examples=100)
+@given(problem=small_problems())
+def test_it_is_never_below_plain_greedy_however_small_the_budget(problem: PackingProblem) -> None:
+    size = np.bincount(problem.candidates(), weights=problem.quantities, minlength=problem.n)
+    by_weight = np.argsort(-problem.weights, kind="stable")
+    by_rate = np.argsort(-problem.weights / np.maximum(size, 1e-300), kind="stable")
+    value = portfolio.solve(problem, Budget(steps=1)).certificate.value
+    assert value >= max(plain_greedy(problem, by_weight), plain_greedy(problem, by_rate))
+
+
+def test_a_better_start_is_kept() -> None:
+    # Greedy by weight and by size both take the first; the other two together are worth more, and one step searches nothing.
+    problem = problem_of(
+        [10, 8, 8, 1], [(0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 2, 9), (2, 1, 1), (2, 3, 9), (3, 2, 1), (3, 3, 1)], [1, 1, 9, 9]
+    )
+    assert portfolio.solve(problem, Budget(steps=1)).certificate.value == 11
+    assert portfolio.solve(problem, Budget(steps=1), start=np.array([1, 2])).certificate.value == 16
+
+
+def _crash(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+    raise MemoryError("planted")
+
+
+def _answer(problem: PackingProblem) -> Selection:
+    return portfolio.solve(problem, Budget(steps=1), competitors=())
+
+
+def _overdraw(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+    everything = np.arange(problem.n)
+    value = int(problem.weights.sum())
+    return Selection(chosen=everything, certificate=replace(_answer(problem).certificate, value=value, upper_bound=value))
+
+
+def _exaggerate(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+    answer = _answer(problem)
+    return replace(answer, certificate=replace(answer.certificate, value=answer.certificate.value + 1))
+
+
+def _prove_too_much(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+    nothing = Claim(solver="liar", candidates=np.arange(problem.n), bound=1)
+    worst = np.zeros(0, np.int64)
+    return Selection(chosen=worst, certificate=replace(_answer(problem).certificate, value=0, upper_bound=1, claims=(nothing,)))
+
+
+def _nonsense(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+    return None  # type: ignore[return-value]  # planted
+
+
+@pytest.mark.parametrize("competitor", [_crash, _overdraw, _exaggerate, _prove_too_much, _nonsense])
+def test_a_crashing_or_lying_competitor_changes_nothing(competitor: Callable[..., Selection], caplog: pytest.LogCaptureFixture) -> None:
+    problem = random_problem(seed=4, n=200, m=60, rows=3)
+    without = portfolio.solve(problem, SOME, competitors=())
+    answer = portfolio.solve(problem, SOME, competitors=[Competitor(name="stranger", solve=competitor, accepts=lambda _: True)])
+    assert answer.digest() == without.digest()
+    assert answer.certificate.upper_bound == without.certificate.upper_bound
+    assert verify(problem, answer) == []
+    assert competitor is _prove_too_much or "stranger" in caplog.text
+
+
+def test_a_competitor_that_finds_more_is_believed_as_far_as_it_can_be_checked() -> None:
+    problem = random_problem(seed=4, n=300, m=60, rows=3, quantity_max=1, capacity_max=1)
+
+    def oracle(part: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
+        return portfolio.solve(part, Budget(steps=300_000_000))
+
+    alone = portfolio.solve(problem, Budget(steps=1000), competitors=())
+    helped = portfolio.solve(problem, Budget(steps=1000), competitors=[Competitor(name="oracle", solve=oracle, accepts=lambda _: True)])
+    assert helped.certificate.value > alone.certificate.value
+    assert helped.certificate.upper_bound < alone.certificate.upper_bound
+    assert "oracle" in helped.certificate.solvers
+    assert {claim.solver for claim in helped.certificate.claims} == {"oracle"}
+    assert claimed(helped.certificate) > 0
+    assert verify(problem, helped) == []
+
+
+def test_a_fresh_process_gives_the_same_bytes() -> None:
+    script = """
+from pipeline_project.solvers.portfolio import solve
+from pipeline_project.solvers.solver import Budget
+from tests.solvers.packing_problems import random_problem
+selection = solve(random_problem(seed=8, n=600, m=150, rows=3), Budget(steps=30_000_000), seed=1)
+print(selection.digest(), selection.certificate.upper_bound, selection.certificate.prices.tobytes().hex())
+"""
+    answers = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout for _ in range(3)}
+    here = portfolio.solve(random_problem(seed=8, n=600, m=150, rows=3), Budget(steps=30_000_000), seed=1)
+    assert answers == {f"{here.digest()} {here.certificate.upper_bound} {here.certificate.prices.tobytes().hex()}\n"}
+
+
+def test_when_the_clock_ends_the_search_the_certificate_says_so() -> None:
+    problem = random_problem(seed=2, n=5000, m=1500, rows=3)
+    answer = portfolio.solve(problem, Budget(steps=10**15, seconds=1e-6))
+    assert not answer.certificate.reproducible
+    assert verify(problem, answer) == []
+
+
+def test_small_components_are_proven_one_by_one() -> None:
+    parts = [random_problem(seed=i, n=40, m=25, rows=3, quantity_max=1, capacity_max=1) for i in range(50)]
+    problem = PackingProblem.from_triples(
+        np.concatenate([p.weights for p in parts]),
+        np.concatenate([p.candidates() + 40 * i for i, p in enumerate(parts)]),
+        np.concatenate([p.resources.astype(np.int64) + 25 * i for i, p in enumerate(parts)]),
+        np.concatenate([p.quantities for p in parts]),
+        np.concatenate([p.capacities for p in parts]),
+    )
+    answer = portfolio.solve(problem, Budget(steps=1_000_000_000), competitors=())
+    assert answer.certificate.optimal
+    assert verify(problem, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "value"),
+    [
+        (problem_of([], [], []), 0),
+        (problem_of([], [], [3, 0]), 0),
+        (problem_of([4, 0, 5], [], []), 9),
+        (problem_of([4, 5], [(0, 0, 1), (1, 0, 1)], [0]), 0),
+        (problem_of([0, 0], [(0, 0, 1), (1, 0, 1)], [1]), 0),
+    ],
+    ids=["nothing", "no candidates", "no resources", "no capacity", "worthless"],
+)
+def test_edges(problem: PackingProblem, value: int) -> None:
+    answer = portfolio.solve(problem, SOME)
+    assert answer.certificate.value == value
+    assert answer.certificate.optimal
+    assert verify(problem, answer) == []
+
+
+def test_numbers_too_large_to_prove_anything_with_are_still_selected_from() -> None:
+    problem = problem_of([2**61, 2**61, 2**61], [(0, 0, 2**60), (1, 0, 2**60), (2, 0, 2**60)], [2**61])
+    answer = portfolio.solve(problem, SOME)
+    assert answer.certificate.value == 2**62
+    assert verify(problem, answer) == []
+
+
+def test_one_resource_with_a_hundred_thousand_holders() -> None:
+    n = 100_000
+    rng = np.random.default_rng(0)
+    weights = rng.integers(1, 10**6, n)
+    problem = PackingProblem.from_triples(weights, np.arange(n), np.zeros(n, np.int64), np.ones(n, np.int64), np.array([1000]))
+    answer = portfolio.solve(problem, Budget(steps=500_000_000))
+    assert answer.certificate.value == np.sort(weights)[-1000:].sum()
+    assert answer.certificate.gap < 1e-4
+    assert not overdrawn(problem, answer.chosen)

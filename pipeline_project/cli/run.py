@@ -13,7 +13,7 @@ import typer
 import pipeline_project
 from pipeline_project import settings
 from pipeline_project.core.errors import UsageError
-from pipeline_project.store.embedded import EmbeddedPostgres
+from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
 
 PROJECT: Final = Path(pipeline_project.__file__).parents[1]
 VERBATIM: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # the other program's options are its own
@@ -43,13 +43,26 @@ def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PY
 def become(command: list[str], chosen: settings.Settings) -> NoReturn:
     """Replace this process by the command: what holds the embedded server is then the command itself, to its end."""
     variables = environment(chosen)
+    if "://" not in chosen.database_url:
+        server = EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire()
+        server.keep_across_exec()
+        variables |= _for_psql(server, chosen.database_url, variables["PATH"])
     program = shutil.which(command[0], path=variables["PATH"])
     if program is None:
         raise UsageError(f"{command[0]}: no such program on PATH, which starts with {Path(sys.executable).parent}.")
-    if "://" not in chosen.database_url:
-        EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire().keep_across_exec()
     sys.stdout.flush()
     os.execve(program, command, variables)  # noqa: S606  # no shell is wanted: the arguments are a list
+
+
+def _for_psql(server: EmbeddedPostgres, database: str, path: str) -> dict[str, str]:
+    """So that psql and pg_dump of the server's own version are found, and find the database, as its administrator."""
+    ours, _, theirs = path.partition(os.pathsep)
+    return {
+        "PATH": os.pathsep.join([ours, str(server.server.binaries.folder), theirs]),
+        "PGHOST": str(server.server.socket),
+        "PGDATABASE": database,
+        "PGUSER": SUPERUSER,
+    }
 
 
 def environment(chosen: settings.Settings) -> dict[str, str]:

@@ -103,14 +103,15 @@ def _needs(owners: Int64, resources: Int64, quantities: Int64, order: Int64) -> 
 
 
 def _by_worth(graph: ConflictGraph, chosen: Int64) -> Int64:
-    return np.array(chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))], np.int64)
+    return chosen[np.lexsort((chosen, -graph.problem.weights[chosen]))]
 
 
 def _members(graph: ConflictGraph, candidates: Int64) -> Int64:
     """Item positions of these candidates, candidate by candidate."""
     sizes = graph.candidates.sizes()[candidates]
     starts = np.cumsum(sizes) - sizes
-    return graph.candidates.members[np.repeat(graph.candidates.indptr[candidates] - starts, sizes) + np.arange(sizes.sum())]
+    at: Int64 = np.repeat(graph.candidates.indptr[candidates] - starts, sizes) + np.arange(sizes.sum())
+    return graph.candidates.members[at]
 
 
 def _blockers(graph: ConflictGraph, chosen: Int64) -> tuple[Int64, Int32]:

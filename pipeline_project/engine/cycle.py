@@ -7,11 +7,13 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
@@ -89,12 +91,13 @@ class Cycles:
         cycle, fence = self._begin(pool_name, proposal)
         if fence is None:
             return self.report(pool_name, cycle["cycle_key"])
-        commit = Commit(self._database, proposal, cycle["cycle_id"], fence)
-        commit.run()
-        if commit.is_stale():
-            self._abandon(cycle, "nothing of the plan holds any more")
-            raise StalePlan(f"cycle {cycle['cycle_key']}: all {commit.stale} proposed items changed since it was planned; plan again")
-        self._publish(pool_name, cycle, fence)
+        with self._letting_go(cycle, fence):
+            commit = Commit(self._database, proposal, cycle["cycle_id"], fence)
+            commit.run()
+            if commit.is_stale():
+                self._abandon(cycle, "nothing of the plan holds any more")
+                raise StalePlan(f"cycle {cycle['cycle_key']}: all {commit.stale} proposed items changed since it was planned; plan again")
+            self._publish(pool_name, cycle, fence)
         return self.report(pool_name, cycle["cycle_key"])
 
     # -- use cases made of them
@@ -219,6 +222,16 @@ class Cycles:
             )
             self._finish(cycle)
         return [cycle["cycle_key"] for cycle in lapsed]
+
+    @contextmanager
+    def _letting_go(self, cycle: Cycle, fence: int) -> Iterator[None]:
+        """Whoever dies has a lease that lapses; whoever only fails ends it, so that the next may finish the cycle at once."""
+        try:
+            yield
+        except Exception:
+            with suppress(SQLAlchemyError), self._database.begin() as connection:  # the lease lapses by itself
+                cycles.let_go(connection, cycle["cycle_id"], fence)
+            raise
 
     # -- one transaction each
 

@@ -121,6 +121,11 @@ def hold_fence(connection: sa.Connection, cycle_id: int, fence: int, status: Cyc
         raise Fenced(f"cycle {cycle_id}: fence {fence} is no longer the owner's, or the cycle is not {status} any more")
 
 
+def let_go(connection: sa.Connection, cycle_id: int, fence: int) -> None:
+    """End this owner's lease now; a no-op when the cycle is no longer its own, or no longer in flight."""
+    connection.execute(SQL["let_go"], {"cycle_id": cycle_id, "fence": fence})
+
+
 def chunk(connection: sa.Connection, cycle_id: int, number: int) -> RowMapping | None:
     """What this chunk did, if it was done."""
     return connection.execute(SQL["chunk"], {"cycle_id": cycle_id, "chunk": number}).mappings().first()

@@ -42,6 +42,10 @@ update pipeline.cycle set lease_until = pipeline.now() + make_interval(secs => :
  where cycle_id = :cycle_id and fence = :fence and status = cast(:status as pipeline.cycle_status)
 returning cycle_id;
 
+-- name: let_go
+update pipeline.cycle set lease_until = pipeline.now()
+ where cycle_id = :cycle_id and fence = :fence and status in ('committing', 'rolling_back');
+
 -- name: in_flight
 select c.cycle_id, c.cycle_key, c.status, c.owner, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
   from pipeline.cycle c join pipeline.pool p using (pool_id)

@@ -38,6 +38,8 @@ def migrate(database: Database, *, simulation_start: datetime | None = None) -> 
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
         connection.execute(sa.text(f'grant temporary on database "{connection.engine.url.database}" to {WRITER}'))
+        if database.server:  # a place for the tables that sources read; on other servers their owner has one already
+            connection.execute(sa.text(f"grant create on schema public to {LOGIN}"))
         connection.execute(sa.text(f"set local role {OWNER}"))
         before = _version(connection)
         if simulation_start and before:

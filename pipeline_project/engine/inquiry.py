@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final
 
 from pipeline_project.core.policy import Policy
-from pipeline_project.store import audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -15,6 +17,24 @@ Row = dict[str, Any]
 CYCLES_SEARCHED: Final = 20
 """How many of the newest cycles `why` looks into."""
 HOLDERS_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What the feed says at one instant.
+
+    horizon  position to ask from the next time
+    at       the database's time
+    day      the same in the installation's time zone
+    awake    active pools where something happened that may change what a cycle selects
+    active   all active pools
+    """
+
+    horizon: str
+    at: datetime
+    day: date
+    awake: list[str]
+    active: list[str]
 
 
 class Inquiry:
@@ -85,6 +105,43 @@ class Inquiry:
     def backlog(self, pool: str) -> Row:
         with self._database.begin() as connection:
             return feed.backlog(connection, pools.find(connection, pool))
+
+    def today(self) -> date:
+        """The day it is now, by the database's clock, in the installation's time zone."""
+        with self._database.begin() as connection:
+            return cycles.today(connection, self._timezone)
+
+    def changes(self, after: str, since: datetime) -> Changes:
+        """What happened from a position of the feed and a time on; "0" = from the beginning.
+
+        A position above the horizon is another server's (a restored backup): then, too, from the beginning.
+        """
+        with self._database.begin(repeatable=True) as connection:
+            horizon = feed.horizon(connection)
+            after = after if int(after) <= int(horizon) else "0"
+            return Changes(
+                horizon=horizon,
+                at=cycles.now(connection),
+                day=cycles.today(connection, self._timezone),
+                awake=list(feed.woken(connection, after=after, horizon=horizon, since=since)),
+                active=feed.active_pools(connection),
+            )
+
+    def starving(self, pool: str, *, most: int = 10) -> list[Row]:
+        """Items that have waited longer than the policy's max_wait and were never selected, longest first."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            return feed.starving(connection, found, longer_than_s=found.policy.checks.max_wait, most=most)
+
+    def overlooked(self, pool: str) -> Row:
+        """items, oldest_age_s of what became ready after the pool's newest cycle was planned; max_age as its policy has it."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            return {**feed.overlooked(connection, found), "max_age_s": found.policy.checks.max_age}
+
+    def alerts(self, *, most: int = 50) -> list[Row]:
+        with self._database.begin() as connection:
+            return alerts.listing(connection, most=most)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         with self._database.begin() as connection:

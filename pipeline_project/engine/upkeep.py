@@ -14,7 +14,8 @@ from pipeline_project.core.errors import PipelineError
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import cycles, invariants, items, leases, pools
+from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
+from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 
@@ -50,6 +51,12 @@ class Upkeep:
         """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
         with self._database.begin() as connection:
             cycles.advance_clock(connection, until)
+
+    @repeatable
+    def raise_alert(self, alert: Alert) -> bool:
+        """Keep it for whoever is on duty; False when it was raised before."""
+        with self._database.begin() as connection:
+            return alerts.add(connection, alert)
 
     def check(self) -> list[dict[str, Any]]:
         """Broken invariants, with their rows; empty on a healthy database."""

@@ -32,3 +32,16 @@ def active_pools(connection: sa.Connection) -> list[str]:
 def backlog(connection: sa.Connection, pool: Pool) -> dict[str, Any]:
     """pending, oldest (time), oldest_age_s of the items that a cycle could have selected."""
     return dict(connection.execute(SQL["backlog"], {"pool_id": pool.pool_id}).mappings().one())
+
+
+def starving(connection: sa.Connection, pool: Pool, *, longer_than_s: int, most: int) -> list[dict[str, Any]]:
+    """key, waited_s of items that were never selected in so long a time, longest first."""
+    return [
+        dict(row)
+        for row in connection.execute(SQL["starving"], {"pool_id": pool.pool_id, "longer_than_s": longer_than_s, "most": most}).mappings()
+    ]
+
+
+def overlooked(connection: sa.Connection, pool: Pool) -> dict[str, Any]:
+    """items, oldest_age_s of what no cycle can have seen yet."""
+    return dict(connection.execute(SQL["overlooked"], {"pool_id": pool.pool_id}).mappings().one())

@@ -112,7 +112,7 @@ class Retries(_Section):
 
 class Solver(_Section):
     steps: int = Field(
-        default=200_000_000, ge=1, le=10**15, description="Work units of one search; the same steps give the same answer everywhere"
+        default=60_000_000, ge=1, le=10**15, description="Work units of one search; the same steps give the same answer everywhere"
     )
     seconds: int = Field(default=30, ge=1, le=86_400, description="Safety net by the clock; a cycle it ends cannot be repeated bit for bit")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of every random choice")

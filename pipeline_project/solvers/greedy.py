@@ -27,7 +27,8 @@ def plain_orders(inc: Incidence) -> Iterator[Int64]:
     _sizes(inc, units, shares)
     yield descending(inc.weights)
     yield descending(inc.weights / units)
-    yield descending(inc.weights / shares)
+    if not np.array_equal(units, shares):
+        yield descending(inc.weights / shares)
 
 
 def descending(values: Int64 | Floats) -> Int64:

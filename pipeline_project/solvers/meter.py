@@ -57,9 +57,9 @@ class Meter:
         """Whether an indivisible piece of work may begin. The only place where a clock decides."""
         if steps > self.left:
             return False
-        if self._deadline is not None and self._clock() >= self._deadline:
-            self.struck = True
-        return not self.struck
+        late = self._deadline is not None and self._clock() >= self._deadline
+        self.struck |= late
+        return not late
 
     def slice(self) -> int:
         """Steps that may be spent before the next call; 0 = stop."""

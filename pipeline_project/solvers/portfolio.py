@@ -70,7 +70,7 @@ def solve(
     inc = Incidence.of(reduced.problem)
     standing = Standing(inc, Components.of(inc))
     _start_plain(standing, reduced, start)
-    prices, doubtful = _start_priced(standing, meter, params)
+    prices, doubtful = _start_priced(standing, meter, params) if meter.affords(1) else _unpriced(inc)
     _prove(standing, prices, meter, params)
     _search(standing, doubtful, meter.phase(params.search), meter, seed)
     for competitor in competitors:
@@ -83,15 +83,16 @@ def _reserved(problem: PackingProblem, budget: Budget) -> Budget:
     """Keep time for what comes after the search: certificate and verification."""
     if budget.seconds is None:
         return budget
-    return replace(budget, seconds=max(1e-3, budget.seconds - min(0.3 * budget.seconds, 1e-7 * (problem.n + len(problem.resources)))))
+    afterwards = 0.02 + 2e-7 * (problem.n + len(problem.resources))
+    return replace(budget, seconds=max(0.5 * budget.seconds, budget.seconds - afterwards))
 
 
 def _start_plain(standing: Standing, reduced: Reduced, start: Int64 | None) -> None:
-    for order in plain_orders(standing.inc):
-        standing.offer(pack(standing.inc, order), "greedy")
-    if start is not None:
+    if start is not None:  # first, so that only what is strictly better replaces it
         kept = np.flatnonzero(np.isin(reduced.candidates, start))
         standing.offer(pack(standing.inc, np.concatenate((kept, descending(standing.inc.weights)))), "start")
+    for order in plain_orders(standing.inc):
+        standing.offer(pack(standing.inc, order), "greedy")
 
 
 def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> tuple[ExactPrices, Int64]:
@@ -114,6 +115,11 @@ def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> 
     prices = exact_prices(inc, relaxed.per_unit)
     standing.price(prices)
     return prices, np.argsort(np.abs(worth), kind="stable")
+
+
+def _unpriced(inc: Incidence) -> tuple[ExactPrices, Int64]:
+    # The clock struck before the search began: everything that follows finds nothing to do.
+    return ExactPrices(per_unit=np.zeros(inc.m, np.int64), scale=1, safe=False), np.zeros(0, np.int64)
 
 
 def _prove(standing: Standing, prices: ExactPrices, meter: Meter, params: PortfolioParams) -> None:
@@ -139,8 +145,11 @@ def _search(standing: Standing, doubtful: Int64, part: Meter, meter: Meter, seed
 def _compete(standing: Standing, problem: PackingProblem, competitor: Competitor, meter: Meter, seed: int) -> None:
     """Give a competitor each component that is still open, time in proportion to its size."""
     todo = standing.open()
+    todo = todo[standing.parts.sizes[todo] <= competitor.candidates_max]
     sizes = standing.parts.sizes[todo]
     for i, g in enumerate(todo.tolist()):
+        if not meter.affords(1):
+            return
         group = standing.parts.group(g)
         part, _ = problem.restrict(group)
         if not competitor.accepts(part):

@@ -44,7 +44,7 @@ def read_problem(directory: Path) -> ProblemFiles:
     _refuse_below(0, capacities, known, "resources.parquet: capacity of resource")
     ids, weights = _by_id(ids, weights, "candidates.parquet: candidate")
     known, capacities = _by_id(known, capacities, "resources.parquet: resource")
-    mentioned = _distinct(wanted)
+    mentioned, resource = _numbered(wanted)
     free = np.ones(len(mentioned), np.int64)
     at, found = _positions(known, mentioned)
     free[found] = capacities[at[found]]
@@ -54,7 +54,6 @@ def read_problem(directory: Path) -> ProblemFiles:
         raise Refused(
             f"demands.parquet: expected candidates of candidates.parquet, found {stranger} ({int((~found).sum())} such rows in all)"
         )
-    resource, _ = _positions(mentioned, wanted)
     return ProblemFiles(problem=PackingProblem.from_triples(weights, candidate, resource, quantities, free), candidates=ids)
 
 
@@ -107,16 +106,18 @@ def _by_id(ids: Int64, values: Int64, where: str) -> tuple[Int64, Int64]:
     return ids, values
 
 
-def _distinct(ids: Int64) -> Int64:
-    """Ascending. Ids are mostly small numbers without gaps: a table of flags is far faster than sorting, where it stays small."""
-    if not len(ids):
-        return ids
-    least, span = int(ids.min()), int(ids.max()) - int(ids.min()) + 1
+def _numbered(ids: Int64) -> tuple[Int64, Int64]:
+    """The distinct ids, ascending, and the position of each among them.
+
+    Ids are mostly small numbers with few gaps: a table of flags is then far faster than sorting.
+    """
+    least, span = (int(ids.min()), int(ids.max()) - int(ids.min()) + 1) if len(ids) else (0, 0)
     if span > 4 * len(ids) + 1024:
-        return np.unique(ids)
+        distinct, position = np.unique(ids, return_inverse=True)
+        return distinct, position.astype(np.int64)
     present = np.zeros(span, np.bool_)
     present[ids - least] = True
-    return np.flatnonzero(present) + least
+    return np.flatnonzero(present) + least, (np.cumsum(present) - 1)[ids - least]
 
 
 def _positions(ids: Int64, wanted: Int64) -> tuple[Int64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:

@@ -84,7 +84,9 @@ def _nonsense(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int
 def test_a_crashing_or_lying_competitor_changes_nothing(competitor: Callable[..., Selection], caplog: pytest.LogCaptureFixture) -> None:
     problem = random_problem(seed=4, n=200, m=60, rows=3)
     without = portfolio.solve(problem, SOME, competitors=())
-    answer = portfolio.solve(problem, SOME, competitors=[Competitor(name="stranger", solve=competitor, accepts=lambda _: True)])
+    answer = portfolio.solve(
+        problem, SOME, competitors=[Competitor(name="stranger", solve=competitor, candidates_max=1000, accepts=lambda _: True)]
+    )
     assert answer.digest() == without.digest()
     assert answer.certificate.upper_bound == without.certificate.upper_bound
     assert verify(problem, answer) == []
@@ -98,7 +100,9 @@ def test_a_competitor_that_finds_more_is_believed_as_far_as_it_can_be_checked() 
         return portfolio.solve(part, Budget(steps=300_000_000))
 
     alone = portfolio.solve(problem, Budget(steps=1000), competitors=())
-    helped = portfolio.solve(problem, Budget(steps=1000), competitors=[Competitor(name="oracle", solve=oracle, accepts=lambda _: True)])
+    helped = portfolio.solve(
+        problem, Budget(steps=1000), competitors=[Competitor(name="oracle", solve=oracle, candidates_max=1000, accepts=lambda _: True)]
+    )
     assert helped.certificate.value > alone.certificate.value
     assert helped.certificate.upper_bound < alone.certificate.upper_bound
     assert "oracle" in helped.certificate.solvers

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,27 +70,26 @@ def template(settings: Settings, server: EmbeddedPostgres) -> str:
     return TEMPLATE
 
 
-@pytest.fixture
-def new_database(settings: Settings, template: str) -> Iterator[Callable[[], Database]]:
-    """Makes fresh databases with the schema, each a clone of the template; they are dropped when the test ends."""
-    made: list[Database] = []
+@pytest.fixture(scope="session")
+def clones(settings: Settings, template: str) -> Callable[[], AbstractContextManager[Database]]:
+    """Fresh databases with the schema, each a clone of the template that is dropped after its block."""
 
-    def clone() -> Database:
+    @contextmanager
+    def clone() -> Iterator[Database]:
         database = Database.find(f"t{uuid4().hex}", settings)
-        made.append(database)
         with maintenance(database) as connection:
             connection.execute(sa.text(f'create database "{database.name}" template "{template}"'))
-        return database
-
-    yield clone
-    for database in made:
+        yield database
         schema.drop(database)
+
+    return clone
 
 
 @pytest.fixture
-def database(new_database: Callable[[], Database]) -> Database:
+def database(clones: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
     """An empty database that lives in real time."""
-    return new_database()
+    with clones() as clone:
+        yield clone
 
 
 @pytest.fixture
@@ -100,9 +99,8 @@ def engine(database: Database, tmp_path: Path) -> Engine:
 
 
 @pytest.fixture
-def simulation(new_database: Callable[[], Database]) -> Database:
-    """An empty database that is told the time, and believes that it is noon."""
-    database = new_database()
+def simulation(database: Database) -> Database:
+    """The same, but it is told the time, and believes that it is noon."""
     with entered(database) as connection:
         connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": NOON})
         connection.execute(sa.text("select pipeline.ensure_partitions(2)"))

@@ -51,6 +51,7 @@ create trigger item_moves before update on pipeline.item_state for each row
       when new.version = old.version then
         new.state = old.state and new.revision = old.revision and new.token = old.token
         and new.cycle_id is not distinct from old.cycle_id and new.attempts = old.attempts
+        and new.expires_at is not distinct from old.expires_at and new.source_cancelled = old.source_cancelled
       when new.version <> old.version + 1 then false
       when new.state = 'claimed' and new.token <> old.token + 1 then false
       when new.state <> 'claimed' and new.token <> old.token then false

@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     )
     artifacts: str | None = Field(None, description="Root of the artifacts, a folder or an fsspec URL; default <home>/artifacts")
     pg_bin: Path | None = Field(None, description="bin folder of a PostgreSQL 15 or newer to run the embedded server with")
+    dagster_database: str | None = Field(
+        None, description="Database of Dagster's runs and events, on the same server; default <database>_dagster"
+    )
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")

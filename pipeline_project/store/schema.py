@@ -34,7 +34,7 @@ def create(database: Database, *, simulation_start: datetime | None = None) -> s
 
 def migrate(database: Database, *, simulation_start: datetime | None = None) -> str:
     """Bring the schema to this code's version, in one transaction under an advisory lock."""
-    with _administer(database.admin) as connection, connection.begin():
+    with administer(database.admin) as connection, connection.begin():
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
         connection.execute(sa.text(f'grant temporary on database "{connection.engine.url.database}" to {WRITER}'))
@@ -55,7 +55,7 @@ def migrate(database: Database, *, simulation_start: datetime | None = None) -> 
 def drop(database: Database) -> None:
     """Drop the whole database; for simulations and tests."""
     database.close()
-    with _administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+    with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
         connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
 
 
@@ -104,7 +104,7 @@ def _alembic(connection: sa.Connection | None) -> Config:
 
 def _create_roles_and_database(database: Database) -> None:
     """Roles belong to the whole server, so the lock is taken in its maintenance database."""
-    with _administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+    with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
         connection.execute(sa.text("select pg_advisory_lock(:lock)"), {"lock": LOCK})
         present = set(connection.scalars(sa.text("select rolname from pg_roles")))
         for role in set(ROLES) - present:
@@ -121,7 +121,8 @@ def _create_roles_and_database(database: Database) -> None:
 
 
 @contextmanager
-def _administer(url: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connection]:
+def administer(url: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connection]:
+    """One connection of whoever may create roles and databases. Raises DatabaseUnavailable, or Refused for want of rights."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
         with engine.connect() as connection:

@@ -1,0 +1,31 @@
+"""Everything Dagster loads. Importing this opens nothing and reads no environment: `defs` is called when Dagster asks."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipeline_project import settings
+from pipeline_project.orchestration import alerts, assets, checks, io, jobs, resources, schedules, sensors
+from pipeline_project.orchestration.partitions import day_and_pool
+from pipeline_project.settings import Settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The control room of the installation whose settings are in the environment."""
+    return control_room(settings.load())
+
+
+def control_room(chosen: Settings) -> dg.Definitions:
+    """The four assets on the installation's days and pools, their checks, and what sets them going."""
+    partitions = day_and_pool(chosen)
+    selection = [asset.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=partitions)) for asset in assets.SELECTION]
+    return dg.Definitions(
+        assets=[assets.work_items, *selection],
+        asset_checks=checks.checks(partitions),
+        jobs=[jobs.live_cycle, jobs.sweep, jobs.pull_sources],
+        schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
+        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs],
+        resources={"engine": resources.engine, "artifacts": io.artifacts},
+        executor=dg.in_process_executor,  # a process for each step would start Python eleven times a cycle
+    )

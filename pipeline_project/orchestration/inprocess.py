@@ -1,0 +1,119 @@
+"""Cycles in this very process, seen by Dagster: a real run with its checks, or the bare record of one that ran without it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef  # the public get() reads the environment, and this process has its own
+
+from pipeline_project.core.errors import CheckFailed
+from pipeline_project.core.snapshot import Mode
+from pipeline_project.engine.cycle import Report
+from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import assets, definitions, home
+from pipeline_project.orchestration.metadata import describe
+from pipeline_project.orchestration.partitions import POOLS, key_of
+from pipeline_project.orchestration.requests import LIVE_CYCLE, CycleRequest
+from pipeline_project.settings import Settings
+from pipeline_project.store import dagster_database
+
+log = logging.getLogger(__name__)
+
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRoom:
+    """Dagster over an engine that is open already.
+
+    instance  where runs and lineage are kept; None = they are forgotten at once
+    """
+
+    engine: Engine
+    job: dg.JobDefinition
+    instance: dg.DagsterInstance | None
+
+    def run_cycle(self, pool: str, day: date, mode: Mode = Mode.LIVE) -> Report:
+        """The four assets and all checks, as one run. The engine's report, and `checks`: passed, warned, failed.
+
+        Raises what the engine raises, and CheckFailed where a blocking check stopped the run before its commit.
+        """
+        asked = CycleRequest(pool=pool, day=day, mode=mode)
+        with _kept_or_forgotten(self.instance) as instance:
+            instance.add_dynamic_partitions(POOLS.name or "", [pool])
+            try:
+                run = self.job.execute_in_process(
+                    run_config=QUIET,
+                    instance=instance,
+                    partition_key=asked.partition_key,
+                    tags=asked.tags,
+                    resources={"engine": self.engine},
+                )
+            except dg.DagsterAssetCheckFailedError as failure:
+                raise CheckFailed(f"pool {pool}, {day}: {failure}") from failure
+        report: Report = run.output_for_node(assets.committed_decisions.op.name)
+        return {**report, "checks": _counted(run.get_asset_check_evaluations())}
+
+    def report_runless(self, report: Report) -> bool:
+        """Put a cycle that the engine ran by itself into the lineage of its assets; False where none is kept.
+
+        No checks: Dagster stores one such evaluation a partition, ever.
+        """
+        if self.instance is None:
+            return False
+        self.instance.add_dynamic_partitions(POOLS.name or "", [report["pool"]])
+        for asset in assets.SELECTION:
+            metadata = {**describe(report), "origin": "command line"}
+            partition = key_of(report["day"], report["pool"])
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(asset.key, metadata=metadata, partition=partition))
+        return True
+
+
+@contextmanager
+def control_room(engine: Engine, chosen: Settings, *, fresh: bool = False) -> Iterator[ControlRoom]:
+    """Dagster's storage beside the engine's database, made when missing; with `fresh`, emptied first.
+
+    fresh  for a simulation, whose database is new as well
+    """
+    if fresh:
+        dagster_database.drop(engine.database, chosen)
+    variables = home.prepare(chosen, engine.database)
+    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(variables["DAGSTER_HOME"], overrides=_storage(variables)))
+    with instance:
+        _pool_connections(instance)
+        yield ControlRoom(engine=engine, job=live_job(chosen), instance=instance)
+
+
+def live_job(chosen: Settings) -> dg.JobDefinition:
+    return definitions.control_room(chosen).resolve_job_def(LIVE_CYCLE)
+
+
+def _storage(variables: Mapping[str, str]) -> Any:
+    """The storage that dagster.yaml takes from the environment, said outright."""
+    return {"storage": {"postgres": {"postgres_url": variables["DAGSTER_PG_URL"]}}}
+
+
+def _pool_connections(instance: dg.DagsterInstance) -> None:
+    """Without it the storage connects anew for each call: three quarters of a cycle's time."""
+    instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=600, max_overflow=5)
+
+
+@contextmanager
+def _kept_or_forgotten(instance: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
+    if instance is not None:
+        yield instance
+        return
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def _counted(evaluations: Sequence[dg.AssetCheckEvaluation]) -> dict[str, int]:
+    failed = [evaluation for evaluation in evaluations if not evaluation.passed]
+    warned = sum(evaluation.severity is dg.AssetCheckSeverity.WARN for evaluation in failed)
+    return {"passed": len(evaluations) - len(failed), "warned": warned, "failed": len(failed) - warned}

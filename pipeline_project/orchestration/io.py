@@ -1,0 +1,96 @@
+"""Hands the artifacts of one cycle from asset to asset: a thin adapter on store/artifacts, which knows no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import dagster as dg
+
+from pipeline_project.core.errors import StalePlan, Unknown
+from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration.metadata import CYCLE_KEY, describe
+from pipeline_project.orchestration.partitions import day_and_pool_of
+from pipeline_project.store.artifacts import CONFLICT_GRAPH, PENDING_ITEMS, PROPOSED_SELECTIONS, Artifacts
+
+_LOAD: Final = {
+    PENDING_ITEMS: Artifacts.load_snapshot,
+    CONFLICT_GRAPH: Artifacts.load_graph,
+    PROPOSED_SELECTIONS: Artifacts.load_proposal,
+}
+
+
+class ArtifactIO(dg.IOManager):
+    """The engine has saved what an asset returns before Dagster sees it; what travels is the cycle key, in the metadata.
+
+    An input is the artifact of the upstream's own run (or of the run that this one re-executes), else the latest of the same
+    partition, and then only when it belongs to the cycle of the partition's latest pending_items.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._made: dict[dg.AssetKey, Any] = {}  # by this process for this run: no need to read it back
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        self._made[context.asset_key] = obj
+        context.add_output_metadata(describe(obj))
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        if context.asset_key in self._made:
+            return self._made[context.asset_key]
+        asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
+        cycle_key = _own_cycle(context, context.asset_key)
+        if cycle_key is None:
+            cycle_key = _latest_cycle(context, context.asset_key)
+            self._refuse_other_cycle(context, cycle_key)
+        return _LOAD[asset](self._artifacts, day_and_pool_of(partition)[1], cycle_key)
+
+    def _refuse_other_cycle(self, context: dg.InputContext, found: str) -> None:
+        """A graph of yesterday's snapshot must not meet today's: what is chosen alone is chosen of one world."""
+        root = dg.AssetKey(PENDING_ITEMS)
+        made = self._made.get(root)
+        expected = made.cycle_key() if made else _own_cycle(context, root) or _latest_cycle(context, root)
+        if found != expected:
+            raise StalePlan(
+                f"{context.asset_key.to_user_string()} of {context.asset_partition_key}: expected cycle {expected}, which "
+                f"{PENDING_ITEMS} is of, found {found}; re-materialize from {PENDING_ITEMS}"
+            )
+
+
+@dg.io_manager(required_resource_keys={"engine"}, description="The artifacts of the engine's cycles")
+def artifacts(context: dg.InitResourceContext) -> ArtifactIO:
+    opened: Engine = context.resources.engine
+    return ArtifactIO(opened.artifacts)
+
+
+def _own_cycle(context: dg.InputContext, asset: dg.AssetKey) -> str | None:
+    """The cycle of the asset in this run, or in the nearest run that it re-executes."""
+    for run in _run_and_ancestors(context):
+        records = context.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+        for record in reversed(records):
+            if (made := record.event_log_entry.asset_materialization) and made.asset_key == asset:
+                return _cycle_key(made)
+    return None
+
+
+def _run_and_ancestors(context: dg.InputContext) -> Iterator[dg.DagsterRun]:
+    run: dg.DagsterRun | None = context.step_context.dagster_run
+    while run is not None:
+        yield run
+        run = context.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+
+
+def _latest_cycle(context: dg.InputContext, asset: dg.AssetKey) -> str:
+    """The cycle of the newest materialization in this partition, whoever made it. Raises Unknown."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[context.asset_partition_key])
+    for record in context.instance.fetch_materializations(wanted, limit=1).records:
+        if made := record.asset_materialization:
+            return _cycle_key(made)
+    raise Unknown(
+        f"{asset.to_user_string()} of {context.asset_partition_key}: expected a materialization, found none; "
+        f"materialize from {PENDING_ITEMS} on"
+    )
+
+
+def _cycle_key(made: dg.AssetMaterialization) -> str:
+    return str(made.metadata[CYCLE_KEY].value)

@@ -1,0 +1,110 @@
+"""Two pictures of a cycle: who stands in whose way, and how full each resource is."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pipeline_project.core.conflict_graph import ConflictGraph
+from pipeline_project.core.decisions import Proposal
+from pipeline_project.core.packing import Int64
+
+if TYPE_CHECKING:  # matplotlib and networkx cost a second of start-up, which only a run that draws should pay
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CANDIDATES_DRAWN: Final = 120
+"""More circles than this are a black spot."""
+BARS_DRAWN: Final = 20
+PNG_BYTES_MAX: Final = 60_000
+"""A picture is stored with each run's events: it must not be what fills the disk."""
+
+_SELECTED, _HELD, _ROOM, _CANDIDATE, _RESOURCE = "#2a9d8f", "#8d99ae", "#e9ecef", "#457b9d", "#e76f51"
+
+
+def conflicts(graph: ConflictGraph) -> str | None:
+    """The largest components: circles are candidates, by weight; squares the contested resources they want. Base64 PNG.
+
+    Drawn as who wants what, not as pairs: three candidates for two places exclude each other, though no two of them do.
+    None when nobody stands in anybody's way.
+    """
+    import networkx as nx
+    from matplotlib.collections import LineCollection
+
+    shown = _largest_components(graph)
+    wants = _contested_demands(graph, shown)
+    if not len(wants):
+        return None
+    drawing = nx.Graph([(("candidate", int(c)), ("resource", int(r))) for c, r in wants])
+    at = nx.spring_layout(drawing, seed=0, iterations=40)
+    candidates = [node for node in drawing if node[0] == "candidate"]
+    resources = [node for node in drawing if node[0] == "resource"]
+    heaviest = max(int(graph.problem.weights.max()), 1)
+    figure, axes = _canvas(8, 5)
+    axes.add_collection(LineCollection([(at[a], at[b]) for a, b in drawing.edges], colors="#adb5bd", linewidths=0.6))
+    sizes = [15 + 120 * int(graph.problem.weights[c]) / heaviest for _, c in candidates]
+    axes.scatter([at[node][0] for node in candidates], [at[node][1] for node in candidates], s=sizes, color=_CANDIDATE, zorder=2)
+    axes.scatter([at[node][0] for node in resources], [at[node][1] for node in resources], s=35, color=_RESOURCE, marker="s", zorder=2)
+    axes.set_title(f"{len(candidates)} of {graph.problem.n} candidates, {len(resources)} contested resources", fontsize=9)
+    axes.axis("off")
+    return _png(figure)
+
+
+def utilisation(proposal: Proposal) -> str | None:
+    """The fullest resources: held before, selected by this cycle, free. Base64 PNG; None when nothing is limited."""
+    snapshot, problem = proposal.graph.snapshot, proposal.graph.problem
+    m = len(snapshot.resource_ids)  # a limit on the number of selected items is no resource to look at
+    chosen = np.isin(problem.candidates(), proposal.selection.chosen)
+    taken = np.zeros(problem.m, np.int64)
+    np.add.at(taken, problem.resources[chosen], problem.quantities[chosen])
+    capacities = np.maximum(snapshot.capacities, 1)
+    held, selected = (snapshot.capacities - snapshot.free) / capacities, taken[:m] / capacities
+    first = np.argsort(-(held + selected), kind="stable")[:BARS_DRAWN][::-1]
+    if not len(first):
+        return None
+    figure, axes = _canvas(8, 0.6 + 0.22 * len(first))
+    rows = np.arange(len(first))
+    axes.barh(rows, np.ones(len(first)), color=_ROOM)
+    axes.barh(rows, held[first], color=_HELD, label="held before")
+    axes.barh(rows, selected[first], left=held[first], color=_SELECTED, label="selected now")
+    axes.set_yticks(rows, [str(snapshot.resource_keys[int(r)].as_py())[:40] for r in first], fontsize=7)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.5, 1], ["0", "half", "full"], fontsize=7)
+    axes.legend(loc="lower left", fontsize=7)
+    return _png(figure)
+
+
+def _largest_components(graph: ConflictGraph) -> Int64:
+    """Candidates of whole components, largest first, as many as can be told apart; of a huge one, its heaviest."""
+    labels = graph.components()
+    sizes = np.bincount(labels, minlength=1)
+    order = np.lexsort((-graph.problem.weights, labels, -sizes[labels]))
+    return order[:CANDIDATES_DRAWN].astype(np.int64)
+
+
+def _contested_demands(graph: ConflictGraph, candidates: Int64) -> Int64:
+    """int64[e, 2]: (candidate, contested resource)."""
+    owner = graph.problem.candidates()
+    rows = np.isin(owner, candidates) & np.isin(graph.problem.resources, graph.contested())
+    return np.column_stack((owner[rows], graph.problem.resources[rows].astype(np.int64)))
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: it keeps every figure, and needs one thread
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Figure) -> str | None:
+    for dpi in (80, 50, 30):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        if buffer.tell() <= PNG_BYTES_MAX:
+            return base64.b64encode(buffer.getvalue()).decode()
+    return None

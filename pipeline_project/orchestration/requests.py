@@ -1,0 +1,64 @@
+"""What a run is about: its partition says which day and pool, its tags whether the cycle is live or decides a past day anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Self
+
+import dagster as dg
+
+from pipeline_project.core.errors import UsageError
+from pipeline_project.core.snapshot import Mode
+from pipeline_project.orchestration.partitions import day_and_pool_of, key_of
+
+LIVE_CYCLE: Final = "live_cycle"
+MODE_TAG: Final = "pipeline/mode"
+POOL_TAG: Final = "pipeline/pool"
+
+IN_FLIGHT: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRequest:
+    """One cycle that somebody wants."""
+
+    pool: str
+    day: date
+    mode: Mode
+
+    @classmethod
+    def of_run(cls, partition_key: str, tags: Mapping[str, str], today: date) -> Self:
+        """Never the clock against the key where there is a tag: a live run may pass midnight.
+
+        Without one (a person in the UI, a backfill) a past day is a reprocess, and today is live.
+        """
+        day, pool = day_and_pool_of(partition_key)
+        tag = tags.get(MODE_TAG, Mode.REPROCESS if day < today else Mode.LIVE)
+        if tag not in set(Mode):
+            raise UsageError(f"tag {MODE_TAG}: expected one of {', '.join(Mode)}, found {tag!r}")
+        return cls(pool=pool, day=day, mode=Mode(tag))
+
+    @property
+    def partition_key(self) -> dg.MultiPartitionKey:
+        return key_of(self.day, self.pool)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {MODE_TAG: str(self.mode), POOL_TAG: self.pool}
+
+    def run_request(self, run_key: str) -> dg.RunRequest:
+        return dg.RunRequest(run_key=run_key, partition_key=self.partition_key, tags=self.tags)
+
+
+def pools_in_flight(instance: dg.DagsterInstance) -> set[str]:
+    """Pools with a live cycle queued or running: a second one would only wait for it, or be refused by it."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=LIVE_CYCLE, tags={MODE_TAG: str(Mode.LIVE)}, statuses=IN_FLIGHT))
+    return {run.tags[POOL_TAG] for run in runs if POOL_TAG in run.tags}

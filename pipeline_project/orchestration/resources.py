@@ -1,0 +1,15 @@
+"""The engine, opened when a run, a tick or a check first needs it, and closed after it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipeline_project import settings
+from pipeline_project.engine.engine import Engine
+
+
+@dg.resource(description="The engine on the database that PIPELINE_DATABASE_URL names")
+def engine(_: dg.InitResourceContext) -> Iterator[Engine]:
+    """Raises DatabaseUnavailable, or SchemaMismatch with the command that mends it."""
+    with Engine.open(None, settings.load()) as opened:
+        yield opened

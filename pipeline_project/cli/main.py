@@ -4,43 +4,82 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
+from rich.text import Text
 
-from pipeline_project.cli import console
-from pipeline_project.core.errors import PipelineError
+from pipeline_project.cli import console, failures
+from pipeline_project.cli.failures import Failure
 
-app = typer.Typer(
-    name="pipeline",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Select the best set of pending work under shared constraints, again and again.",
-)
+START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
+"""Panels of the first help page."""
 
 
-def _register() -> None:
-    """Each noun is a module of this package; importing them here keeps `import pipeline_project.cli` cheap."""
-    from pipeline_project.cli import run
+def build() -> typer.Typer:
+    """The whole command line. Its modules import what is heavy inside their functions: `pipeline --help` answers at once."""
+    from pipeline_project.cli import cycle, db, doctor, execution, items, policy, pools, resources, solve, upkeep
+    from pipeline_project.cli import run as programs
 
-    run.register(app)
-    from pipeline_project.cli import policy
+    app = typer.Typer(
+        name="pipeline",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Select the best set of pending work under shared constraints, again and again.",
+    )
+    app.command("doctor", epilog=doctor.EXAMPLES, rich_help_panel=START)(doctor.doctor)
+    programs.register(app, START)
+    for noun, module in {"db": db, "pools": pools, "items": items, "resources": resources, "policy": policy}.items():
+        app.add_typer(module.app, name=noun, rich_help_panel=DATA)
+    app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
+    app.command("solve", rich_help_panel=SELECTION)(solve.solve)
+    app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
+    execution.register(app, EXECUTORS)
+    return app
 
-    app.add_typer(policy.app, name="policy")
-    from pipeline_project.cli import solve
 
-    app.command("solve")(solve.solve)
+def main() -> NoReturn:
+    """Console script `pipeline`."""
+    sys.exit(run(sys.argv[1:]))
 
 
-def main() -> None:
-    """Console script `pipeline`. Exit codes: 0 ok, 2 usage, 3 stale plan, 4 check failed, 5 refused by a constraint, 1 anything else."""
-    _register()
+def run(given: Sequence[str]) -> int:
+    """One command line; its exit code.
+
+    0 ok, 2 usage, 3 stale plan, 4 check failed, 5 refused by a constraint, 130 interrupted, 1 anything else
+    """
     try:
-        app()
-    except PipelineError as failure:
-        kind = type(failure).__name__
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": {"kind": kind, "message": str(failure)}}) + "\n")
-        console.err.print(f"[bold red]{kind}[/]: ", end="")
-        console.err.print(str(failure), markup=False)
-        sys.exit(failure.exit_code)
+        code = build()(list(given), standalone_mode=False, prog_name="pipeline")
+    except typer.TyperException as misuse:
+        return _misused(misuse, as_json=_wants_json(given))
+    except Exception as failure:
+        explained = failures.explain(failure)
+        if explained is None:  # a bug of ours: its traceback is worth more than a sentence
+            raise
+        return _tell(explained, as_json=_wants_json(given))
+    return code if isinstance(code, int) else 0
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    """Asked of the text, because a command line that cannot be parsed has no options."""
+    return "--json" in given
+
+
+def _misused(misuse: typer.TyperException, *, as_json: bool) -> int:
+    """A wrong option, argument or command; for a noun without a verb its help is on the screen already."""
+    said = misuse.format_message().strip().replace("?.", "?")
+    if not said:
+        return 2
+    context = getattr(misuse, "ctx", None)
+    hint = f" See `{context.command_path} --help`." if context else ""
+    return _tell(Failure(kind="UsageError", message=said + ("" if said[-1] in ".?" else ".") + hint, exit_code=2), as_json=as_json)
+
+
+def _tell(failure: Failure, *, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps(failure.as_dict()) + "\n")
+    console.err.print(Text.assemble((failure.kind, "bold red"), ": ", failure.message))
+    return failure.exit_code

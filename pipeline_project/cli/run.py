@@ -6,42 +6,55 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
 import pipeline_project
-from pipeline_project import settings
+from pipeline_project.cli.arguments import examples
 from pipeline_project.core.errors import UsageError
-from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
+
+if TYPE_CHECKING:  # imported inside the functions: `pipeline --help` must not wait for pydantic
+    from pipeline_project.settings import Settings
+    from pipeline_project.store.embedded import EmbeddedPostgres
 
 PROJECT: Final = Path(pipeline_project.__file__).parents[1]
 VERBATIM: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # the other program's options are its own
 OWN_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "no:xdist")  # pytest arguments that know how many processes they want
 
 
-def register(app: typer.Typer) -> None:
-    app.command("exec", context_settings=VERBATIM)(execute)
-    app.command("test", context_settings=VERBATIM, add_help_option=False)(run_tests)
+def register(app: typer.Typer, panel: str) -> None:
+    app.command(
+        "exec", context_settings=VERBATIM, rich_help_panel=panel, epilog=examples("pipeline exec -- dagster dev", "pipeline exec -- psql")
+    )(execute)
+    app.command(
+        "test", context_settings=VERBATIM, rich_help_panel=panel, add_help_option=False, epilog=examples("pipeline test tests/core -x")
+    )(run_tests)
 
 
 def execute(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="The program and its arguments; write `--` before them.")],
 ) -> None:
     """Run a program with PATH, DAGSTER_HOME and PIPELINE_HOME set, and the embedded server held for its life."""
+    from pipeline_project import settings
+
     become(command, settings.load())
 
 
 def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
     """Run the test suite, on two processes unless the arguments say otherwise."""
+    from pipeline_project import settings
+
     chosen = list(arguments or ())
     parallel = [] if any(argument.startswith(OWN_PROCESSES) for argument in chosen) else ["-n", "2"]
     os.chdir(PROJECT)
     os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))  # noqa: S606  # as below
 
 
-def become(command: list[str], chosen: settings.Settings) -> NoReturn:
+def become(command: list[str], chosen: Settings) -> NoReturn:
     """Replace this process by the command: what holds the embedded server is then the command itself, to its end."""
+    from pipeline_project.store.embedded import EmbeddedPostgres
+
     variables = environment(chosen)
     if "://" not in chosen.database_url:
         server = EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire()
@@ -56,6 +69,8 @@ def become(command: list[str], chosen: settings.Settings) -> NoReturn:
 
 def _for_psql(server: EmbeddedPostgres, database: str, path: str) -> dict[str, str]:
     """So that psql and pg_dump of the server's own version are found, and find the database, as its administrator."""
+    from pipeline_project.store.embedded import SUPERUSER
+
     ours, _, theirs = path.partition(os.pathsep)
     return {
         "PATH": os.pathsep.join([ours, str(server.server.binaries.folder), theirs]),
@@ -65,7 +80,7 @@ def _for_psql(server: EmbeddedPostgres, database: str, path: str) -> dict[str, s
     }
 
 
-def environment(chosen: settings.Settings) -> dict[str, str]:
+def environment(chosen: Settings) -> dict[str, str]:
     """This process's variables, with ours added. Dagster's home is made here, as Dagster itself wants to find one."""
     home = chosen.dagster_home
     home.mkdir(parents=True, exist_ok=True)

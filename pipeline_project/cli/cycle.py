@@ -1,0 +1,161 @@
+"""`pipeline cycle`: snapshot, selection and decisions; and what can be done with a cycle afterwards."""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from pipeline_project.cli import console, session
+from pipeline_project.cli.arguments import AnyPool, CycleKey, CyclePool, Day, Limit, Pool, Reason, day, duration, examples
+from pipeline_project.core.errors import CheckFailed, UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Cycles: choose the best set of pending items that fits, and commit it.")
+
+TOP = 10
+"""Decisions that `show` lists."""
+
+
+@app.command(epilog=examples("pipeline cycle plan --pool nightly", "pipeline cycle plan --pool nightly --day 2026-01-31 --json"))
+def plan(pool: Pool, day: Day = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Work out what a cycle would select, and keep it for `cycle commit`. Nothing is selected yet."""
+    with session.engine(database, pool=pool) as engine, console.working("planning"):
+        report = engine.cycles.plan(pool, day=day)
+    _tell("Planned", report, as_json=as_json, hint=f"pipeline cycle commit {console.brief(report['cycle'])}")
+
+
+@app.command(epilog=examples("pipeline cycle commit 3f9c2a", "pipeline cycle commit 3f9c2a --pool nightly"))
+def commit(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Commit a planned cycle. Items that changed meanwhile are left out as stale; exit code 3 when nothing of the plan holds."""
+    with session.engine(database, pool=pool, cycle=key) as engine, console.working("committing"):
+        report = engine.cycles.commit_planned(key, pool=pool)
+    _tell("Committed", report, as_json=as_json)
+
+
+@app.command(epilog=examples("pipeline cycle run --pool nightly", "pipeline cycle run --pool nightly --json"))
+def run(pool: Pool, day: Day = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Plan and commit at once. An unchanged world makes no new cycle: then this reports the one that is there."""
+    with session.engine(database, pool=pool) as engine, console.working("selecting and committing"):
+        report = engine.cycles.run(pool, day=day)
+    _tell("Cycle", report, as_json=as_json)
+
+
+@app.command("list", epilog=examples("pipeline cycle list --pool nightly --limit 5"))
+def list_cycles(pool: AnyPool = None, limit: Limit = 50, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Cycles, newest first."""
+    with session.engine(database, pool=pool) as engine:
+        cycles = engine.inquiry.cycles(pool, most=limit)
+    shown = [{**row, "cycle": console.brief(row["cycle"]), "value": _value(row)} for row in cycles]
+    columns = ["cycle", "pool", "day", "status", "items", "selected", "deferred", "value", "upper_bound"]
+    none = "no cycles yet: pipeline cycle run --pool POOL"
+    human = [console.table("Cycles", shown, columns) if shown else none]
+    console.emit({"cycles": cycles}, as_json=as_json, human=human)
+
+
+@app.command(epilog=examples("pipeline cycle show 3f9c2a"))
+def show(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """What a cycle came to, and its best-ranked decisions."""
+    with session.engine(database, pool=pool, cycle=key) as engine:
+        row = engine.cycles.find(key, pool=pool)
+        report = engine.cycles.report(row["pool"], row["cycle_key"])
+        decisions = engine.inquiry.decisions(row["cycle_key"], pool=row["pool"], most=TOP)
+    names = ("policy_version", "engine_version", "owner", "artifact", "planned_at", "committing_at", "published_at", "closed_at", "reason")
+    about = {name: row[name] for name in names}
+    document = {**report, **about, "certificate": row["certificate"], "decisions": decisions}
+    human = [
+        console.facts("Cycle", {**_shown(report), **about, "solvers": row["certificate"]["solvers"]}),
+        console.listing(f"Decisions, best {TOP} ranks", decisions, none="no decisions recorded"),
+    ]
+    console.emit(document, as_json=as_json, human=human)
+
+
+@app.command(epilog=examples("pipeline cycle replay 3f9c2a"))
+def replay(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Solve the stored problem again and compare, bit for bit. Exit code 4 when the answer differs."""
+    with session.engine(database, pool=pool, cycle=key) as engine, console.working("solving again"):
+        report = engine.cycles.replay(key, pool=pool)
+    console.emit(report, as_json=as_json, human=[console.facts("Replay", report)])
+    if not report["same"]:
+        _explain_difference(report, as_json=as_json)
+        raise typer.Exit(CheckFailed.exit_code)
+
+
+@app.command(epilog=examples("pipeline cycle verify 3f9c2a"))
+def verify(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Check the stored selection against its stored problem, apart from every solver. Exit code 4 when it is unsound."""
+    with session.engine(database, pool=pool, cycle=key) as engine, console.working("verifying"):
+        report = engine.cycles.verify(key, pool=pool)
+    human = [f"cycle {report['cycle']}: " + ("verified" if report["verified"] else "UNSOUND"), *report["violations"]]
+    console.emit(report, as_json=as_json, human=human)
+    if not report["verified"]:
+        raise typer.Exit(CheckFailed.exit_code)
+
+
+@app.command(
+    epilog=examples("pipeline cycle rollback 3f9c2a --preview", "pipeline cycle rollback 3f9c2a --hold 2h --reason 'wrong prices'")
+)
+def rollback(
+    key: CycleKey,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would do.")] = False,
+    hold: Annotated[
+        int | None, typer.Option("--hold", parser=duration, metavar="D", help="Do not select the items again for so long: seconds, or 2h.")
+    ] = None,
+    reason: Reason = None,
+    pool: CyclePool = None,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Release what a published cycle selected and nobody has claimed. Claimed and completed items are counted, not undone.
+
+    Without --hold the next cycle may well select the same items again.
+    """
+    with session.engine(database, pool=pool, cycle=key) as engine, console.working("rolling back"):
+        report = engine.cycles.rollback(key, pool=pool, hold_s=hold or 0, preview=preview, reason=reason or "rolled back")
+    title = "Would be rolled back" if preview else "Rolled back"
+    console.emit({**report, "preview": preview}, as_json=as_json, human=[console.facts(title, report)])
+
+
+@app.command(epilog=examples("pipeline cycle reprocess --pool nightly --from 2026-01-30 --to 2026-01-31"))
+def reprocess(
+    pool: Pool,
+    first: Annotated[date, typer.Option("--from", parser=day, metavar="DAY", help="First day.")],
+    last: Annotated[date, typer.Option("--to", parser=day, metavar="DAY", help="Last day, itself included.")],
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Decide past days anew, in one cycle a day, by the policy in force. Only items whose verdict changes are moved."""
+    if first > last:
+        raise UsageError(f"cycle reprocess: expected --from no later than --to, found {first} and {last}")
+    began = time.monotonic()
+    with session.engine(database, pool=pool) as engine, console.working("reprocessing"):
+        reports = engine.cycles.reprocess(pool, first, last)
+    changed = sum(report["changed"] for report in reports)
+    document = {"pool": pool, "changed": changed, "cycles": reports, "seconds": round(time.monotonic() - began, 3)}
+    columns = ["day", "cycle", "status", "changed", "value", "upper_bound", "selected", "deferred", "seconds"]
+    shown = [{**report, "cycle": console.brief(report["cycle"])} for report in reports]
+    human = [console.table(f"Reprocess of {pool}", shown, columns), f"{changed:,} items changed their state"]
+    console.emit(document, as_json=as_json, human=human)
+
+
+def _tell(title: str, report: dict[str, Any], *, as_json: bool, hint: str | None = None) -> None:
+    human: list[Any] = [console.facts(title, _shown(report))]
+    if hint:
+        human.append(f"next: {hint}")
+    console.emit(report, as_json=as_json, human=human)
+
+
+def _shown(report: dict[str, Any]) -> dict[str, Any]:
+    return {**report, "gap": console.percent(report["gap"])}
+
+
+def _value(row: dict[str, Any]) -> int:
+    value: int = row["value"] if row["committed_value"] is None else row["committed_value"]
+    return value
+
+
+def _explain_difference(report: dict[str, Any], *, as_json: bool) -> None:
+    if not as_json:
+        why = "its policy is" if report["reproducible"] else "the clock ended the first search, so this may happen; its policy was not"
+        console.err.print(f"The answer differs: {why} `solver.reproducible`.")

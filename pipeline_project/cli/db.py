@@ -1,0 +1,90 @@
+"""`pipeline db`: the database itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from pipeline_project.cli import console, session
+from pipeline_project.cli.arguments import examples, instant
+from pipeline_project.core.errors import CheckFailed
+
+app = typer.Typer(no_args_is_help=True, help="The database: make it, migrate it, look at it, check what it promises.")
+
+SIMULATION = "Make a new database a simulation that is told the time, and believes it is this (ISO 8601)."
+
+
+@app.command(
+    epilog=examples(
+        "pipeline db init",
+        "pipeline db init --database postgresql://me@db.example.org/work",
+        "pipeline db init --database rehearsal --simulation-start 2026-01-31T00:00:00Z",
+    )
+)
+def init(
+    simulation_start: Annotated[
+        datetime | None, typer.Option("--simulation-start", parser=instant, metavar="TIME", help=SIMULATION)
+    ] = None,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Create what is missing: roles, database, schema. Doing it again changes nothing."""
+    from pipeline_project.store import schema
+
+    with session.database(database) as found, console.working("initialising"):
+        version = schema.create(found, simulation_start=simulation_start)
+    document = {"database": found.name, "schema": version, "simulation_start": simulation_start}
+    console.emit(document, as_json=as_json, human=[f"database {found.name} has schema {version}", "next: pipeline pools create NAME"])
+
+
+@app.command(epilog=examples("pipeline db migrate"))
+def migrate(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Bring the schema to this version of the program, in one transaction. There is no way back but a backup."""
+    from pipeline_project.store import schema
+
+    with session.database(database) as found, console.working("migrating"):
+        before = schema.version(found)
+        after = schema.migrate(found)
+    said = f"database {found.name}: schema {after}" + (", as it was" if after == before else f", before {before or 'none'}")
+    console.emit({"database": found.name, "before": before, "schema": after}, as_json=as_json, human=[said])
+
+
+@app.command(epilog=examples("pipeline db status", "pipeline db status --json"))
+def status(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Versions, the URL to connect with, and the size and rows of every table."""
+    from pipeline_project.store import catalog, schema
+
+    with session.database(database) as found:
+        version = schema.version(found)
+        with found.begin(repeatable=True) as connection:
+            server = catalog.server(connection)
+            simulated = catalog.simulated(connection) if version else None
+            tables = catalog.tables(connection) if version else []
+    about: dict[str, Any] = {
+        "database": found.name,
+        "url": found.url.set(drivername="postgresql").render_as_string(hide_password=True),
+        "schema": version,
+        "expected_schema": schema.head(),
+        **{name: server[name] for name in ("server_version", "session_user", "superuser", "size_bytes")},
+        "simulated_time": simulated,
+    }
+    human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init"})]
+    if tables:
+        human.append(console.table("Tables", tables))
+    console.emit({**about, "tables": tables}, as_json=as_json, human=human)
+
+
+@app.command(epilog=examples("pipeline db check", "pipeline db check --json"))
+def check(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+    """Look for rows that break a promise of the store. None on a healthy database; exit code 4 when there is one."""
+    from pipeline_project.store import invariants
+
+    with session.engine(database) as engine, console.working("checking"):
+        violated = engine.upkeep.check()
+    checked = len(invariants.names())
+    held = f"all {checked} invariants hold"
+    console.emit({"violated": violated, "checked": checked}, as_json=as_json, human=[console.listing("Violated", violated, none=held)])
+    if violated:
+        raise typer.Exit(CheckFailed.exit_code)

@@ -109,9 +109,10 @@ having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - mak
    and not exists (select from pipeline.item_state s where s.cycle_id = any (array_agg(c.cycle_id)) and s.state in ('selected', 'claimed'));
 
 -- name: effects
--- What a rollback meets, by state.
-select s.state, count(*) as items from pipeline.item_state s
- where s.cycle_id = :cycle_id and s.state in ('selected', 'claimed', 'completed') group by s.state;
+-- What a rollback meets, by state. From the cycle's own decisions: no index leads from a cycle to what it has completed.
+select s.state, count(*) as items
+  from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
+ where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state;
 
 -- name: database_today
 select (pipeline.now() at time zone :timezone)::date;

@@ -275,18 +275,19 @@ class Cycles:
         """Release every unclaimed item of the cycle, batch by batch; how many."""
         released, after = 0, 0
         while batch := self._release_batch(cycle, fence, status, reason, hold_s, after):
-            released += len(batch)
-            after = max(batch)
+            moved, after = batch
+            released += moved
         return released
 
     @repeatable
-    def _release_batch(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str, hold_s: int, after: int) -> list[int]:
+    def _release_batch(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str, hold_s: int, after: int) -> tuple[int, int] | None:
+        """How many it released, and the last item it looked at; None when there are no more."""
         with self._database.begin(actor=self.owner) as connection:
             cycles.hold_fence(connection, cycle["cycle_id"], fence, status)
-            batch = items.selected_by(connection, cycle["cycle_id"], after=after, most=ROLLBACK_BATCH)
+            batch = items.held_by(connection, cycle["cycle_id"], after=after, most=ROLLBACK_BATCH)
             hold = cycles.now(connection) + timedelta(seconds=hold_s) if hold_s else None
-            items.release(connection, batch, reason=reason, not_before=hold)
-            return batch
+            released = items.release(connection, batch, reason=reason, not_before=hold)
+            return (len(released), batch[-1]) if batch else None
 
     @repeatable
     def _close(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str) -> None:

@@ -77,8 +77,8 @@ def revive(connection: sa.Connection, ids: Sequence[int], *, reason: str, detail
     return _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None)
 
 
-def selected_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:
-    """Ids of the unclaimed items a cycle holds, in id order, from `after` on."""
+def held_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:
+    """Ids of the selected and claimed items of a cycle, in id order, from `after` on."""
     return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id, "after": after, "most": most}))
 
 

@@ -86,8 +86,9 @@ select s.item_id from pipeline.item_state s join pipeline.cycle c using (cycle_i
  order by s.item_id limit :most;
 
 -- name: of_cycle
+-- The claimed ones too: one that is failing at this moment may be about to become selected again, and only its lock tells.
 select item_id from pipeline.item_state
- where cycle_id = :cycle_id and state = 'selected' and item_id > :after order by item_id limit :most;
+ where cycle_id = :cycle_id and state in ('selected', 'claimed') and item_id > :after order by item_id limit :most;
 
 -- name: broken_bundles
 -- Pending bundles that lost a member for good: they can never be whole again, so the rest is cancelled.

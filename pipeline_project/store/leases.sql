@@ -44,12 +44,14 @@ returning s.item_id;
 
 -- name: fail
 -- What a failure comes to is one table: quarantined, failed, selected again with its hold, or pending again without. A member of
--- a bundle never competes alone. Its token counts all its claims, and so, when it fails, its failures.
+-- a bundle never competes alone. Its token counts all its claims, and so, when it fails, its failures. A hold of a cycle that is
+-- being rolled back is kept by nobody.
 with fate as (
   select s.item_id, u.token,
          case when s.token >= :quarantine_after then 'quarantined'
               when s.attempts >= :max_attempts then 'failed'
-              when s.bundle_id is not null or :on_failure = 'keep_hold' then 'selected'
+              when (s.bundle_id is not null or :on_failure = 'keep_hold')
+                   and exists (select from pipeline.cycle c where c.cycle_id = s.cycle_id and c.status = 'published') then 'selected'
               else 'pending' end::pipeline.state as state,
          t.at + make_interval(secs => :backoff_s * 2 ^ least(s.attempts - 1, 20)) as retry_at
     from unnest(cast(:ids as bigint[]), cast(:tokens as bigint[])) u (item_id, token) join pipeline.item_state s using (item_id),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -15,6 +15,9 @@ from pipeline_project.store.pools import Pool
 
 Claim = tuple[str, int]
 """Item key and token."""
+
+FAILED: Final = "failed"
+"""Why an item is where it is when its executor said so; a lost lease has a reason of its own."""
 
 
 class Execution:
@@ -44,7 +47,8 @@ class Execution:
             outcome = {(row.item_id, row.token): results[i] if results else None for i, c in enumerate(claims) if (row := locked.get(c))}
             current = [(row.item_id, row.given) for row in locked.values()]
             moved = leases.complete(connection, current, [outcome.get(pair) for pair in current])
-            return [_answer(claim, locked.get(claim), moved, State.COMPLETED) for claim in claims]
+            became = dict.fromkeys(moved, str(State.COMPLETED))
+            return [_answer(claim, locked.get(claim), became, lambda row: row.state == State.COMPLETED) for claim in claims]
 
     @repeatable
     def fail(self, pool: str, claims: Sequence[Claim], *, error: str, executor: str | None = None) -> list[dict[str, Any]]:
@@ -53,9 +57,10 @@ class Execution:
             found = pools.find(connection, pool)
             locked = {(row.item, row.given): row for row in leases.lock_claims(connection, found, claims)}
             current = [(row.item_id, row.given) for row in locked.values()]
-            became = fail_claims(connection, found, current, reason="failed", error=error)
-            return [_answer(claim, locked.get(claim), became, None) for claim in claims]
+            became = fail_claims(connection, found, current, reason=FAILED, error=error)
+            return [_answer(claim, locked.get(claim), became, lambda row: row.reason == FAILED) for claim in claims]
 
+    @repeatable
     def heartbeat(self, pool: str, executor: str, *, ttl_s: int | None = None) -> int:
         """Prolong every live lease of this executor; how many."""
         with self._database.begin(actor=executor) as connection:
@@ -72,15 +77,15 @@ def fail_claims(connection: sa.Connection, pool: Pool, claims: Sequence[tuple[in
     return became
 
 
-def _answer(claim: Claim, row: Any, moved: Any, done: State | None) -> dict[str, Any]:
-    """Accepted when it moved now, or had moved by this very token before."""
+def _answer(claim: Claim, row: Any, became: Mapping[int, str], before: Callable[[Any], bool]) -> dict[str, Any]:
+    """Accepted when it moved now, or had moved so before and this very token is still its last."""
     key, token = claim
     answer = {"item": key, "token": token}
     if row is None:
         return {**answer, "accepted": False, "state": None, "reason": "the pool has no item of that key"}
-    if row.item_id in moved:
-        return {**answer, "accepted": True, "state": moved[row.item_id] if isinstance(moved, dict) else str(done)}
-    if done is not None and row.token == token and row.state == done:
+    if row.item_id in became and row.token == token:
+        return {**answer, "accepted": True, "state": became[row.item_id]}
+    if row.token == token and before(row):
         return {**answer, "accepted": True, "state": row.state}
     why = f"stale token: expected {row.token}" if row.token != token else "the claim is over"
     return {**answer, "accepted": False, "state": row.state, "reason": f"{why}; the item is {row.state}"}

@@ -40,7 +40,7 @@ def claim(
 
 
 def lock_claims(connection: sa.Connection, pool: Pool, claims: Sequence[tuple[str, int]]) -> Sequence[Any]:
-    """Lock these items in id order: rows of item, given (token), item_id, token, state. Unknown keys are missing."""
+    """Lock these items in id order: rows of item, given (token), item_id, token, state, reason. Unknown keys are missing."""
     keys, tokens = [key for key, _ in claims], [token for _, token in claims]
     return connection.execute(SQL["lock_claims"], {"pool_id": pool.pool_id, "keys": keys, "tokens": tokens}).all()
 

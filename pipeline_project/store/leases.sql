@@ -28,7 +28,7 @@ select k.key as item, c.token, i.payload, c.lease_until, c.attempts as attempt
 
 -- name: lock_claims
 -- In id order. Whoever holds a stale token is told what the item is now.
-select k.key as item, u.token as given, s.item_id, s.token, s.state::text as state
+select k.key as item, u.token as given, s.item_id, s.token, s.state::text as state, s.reason
   from unnest(cast(:keys as text[]), cast(:tokens as bigint[])) u (key, token)
   join pipeline.item_key k on k.pool_id = :pool_id and k.key = u.key
   join pipeline.item_state s using (item_id)
@@ -78,8 +78,11 @@ select s.item_id, s.token, s.pool_id from pipeline.item_state s
  order by s.item_id limit :most for no key update skip locked;
 
 -- name: heartbeat
--- Prolongs every lease of an executor by name; housekeeping, so no new version.
+-- Prolongs every lease of an executor by name; housekeeping, so no new version. Locked in id order first: the same executor may be
+-- completing some of them at this moment.
+with mine as materialized (
+  select s.item_id from pipeline.item_state s join pipeline.executor e using (executor_id)
+   where e.pool_id = :pool_id and e.name = :name and s.state = 'claimed' and s.lease_until > (select pipeline.now())
+   order by s.item_id for no key update of s)
 update pipeline.item_state s set lease_until = greatest(s.lease_until, (select pipeline.now()) + make_interval(secs => :ttl_s))
-  from pipeline.executor e
- where e.pool_id = :pool_id and e.name = :name and s.executor_id = e.executor_id and s.state = 'claimed'
-   and s.lease_until > (select pipeline.now());
+  from mine where s.item_id = mine.item_id;

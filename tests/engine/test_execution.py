@@ -2,15 +2,184 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.world import World
 
+HOUR = 3600
 
-def test_the_best_fit_is_selected_claimed_and_completed(world: World) -> None:
-    world.resources(node=2)
-    for key, weight in {"a": 5, "b": 9, "c": 7}.items():
+
+@pytest.fixture
+def selected(world: World) -> World:
+    """Three items that hold what they need."""
+    world.resources(node=3)
+    for weight, key in enumerate("abc", 1):
         world.submit(key, weight, {"node": 1})
-    assert world.cycle()["value"] == 16
-    claims = world.claim()
-    assert list(claims) == ["b", "c"]
-    assert [answer["state"] for answer in world.complete(claims)] == ["completed", "completed"]
-    assert world.states() == {"a": "pending", "b": "completed", "c": "completed"}
+    world.cycle()
+    return world
+
+
+def test_the_best_rank_is_claimed_first(selected: World) -> None:
+    first = selected.engine.execution.claim("p", "e", most=2)
+    assert [claim["item"] for claim in first] == ["c", "b"]
+    assert [claim["item"] for claim in selected.engine.execution.claim("p", "e", most=2)] == ["a"]
+    assert selected.engine.execution.claim("p", "e", most=2) == []
+
+
+def test_a_claim_brings_what_the_executor_needs(world: World) -> None:
+    world.submit("a", payload={"do": "it"})
+    world.cycle()
+    (claim,) = world.engine.execution.claim("p", "e", ttl_s=90)
+    assert (claim["item"], claim["token"], claim["payload"], claim["attempt"]) == ("a", 1, {"do": "it"}, 1)
+    assert (claim["lease_until"] - world.now()).total_seconds() == 90
+
+
+def test_a_completion_is_accepted_as_often_as_it_is_sent(selected: World) -> None:
+    claims = selected.claim("a")
+    for _ in range(3):
+        (answer,) = selected.complete(claims)
+        assert answer == {"item": "a", "token": 1, "accepted": True, "state": "completed"}
+    assert selected.events("a").count("complete") == 1
+
+
+def test_results_go_to_the_items_they_belong_to(selected: World) -> None:
+    tokens = selected.claim()
+    claims = [("b", tokens["b"]), ("nobody", 1), ("a", tokens["a"]), ("c", 99)]
+    answers = selected.engine.execution.complete("p", claims, results=[{"r": "b"}, None, {"r": "a"}, {"r": "c"}])
+    assert [answer["accepted"] for answer in answers] == [True, False, True, False]
+    assert "no item of that key" in answers[1]["reason"]
+    assert "stale token: expected 1" in answers[3]["reason"]
+    for key in "ab":
+        assert selected.engine.inquiry.timeline("p", key)[-1]["detail"] == {"r": key}
+    assert selected.state("c") == "claimed"
+
+
+def test_a_stale_token_moves_nothing(selected: World) -> None:
+    first = selected.claim("a", ttl_s=60)
+    selected.advance(seconds=61)
+    selected.engine.upkeep.sweep()
+    selected.advance(minutes=2)
+    second = selected.claim("a", executor="other")
+    assert second["a"] == first["a"] + 1
+    (answer,) = selected.complete(first)
+    assert (answer["accepted"], answer["state"]) == (False, "claimed")
+    assert selected.fail(first) == {"a": "claimed"}
+    (answer,) = selected.complete(second)
+    assert answer["accepted"]
+
+
+def test_a_late_completion_counts_while_nobody_else_has_the_item(selected: World) -> None:
+    claims = selected.claim("a", ttl_s=60)
+    selected.advance(seconds=61)
+    (answer,) = selected.complete(claims)
+    assert answer["accepted"]
+
+
+def test_a_failure_is_accepted_as_often_as_it_is_sent_and_counts_once(selected: World) -> None:
+    claims = list(selected.claim("a").items())
+    for _ in range(2):  # as after a COMMIT whose outcome nobody knows
+        (answer,) = selected.engine.execution.fail("p", claims, error="boom")
+        assert (answer["accepted"], answer["state"]) == (True, "selected")
+    assert selected.events("a") == ["submit", "select", "claim", "retry"]
+
+
+def test_a_heartbeat_prolongs_what_is_alive_and_nothing_else(selected: World) -> None:
+    selected.claim("a", ttl_s=60)
+    selected.claim("b", executor="other", ttl_s=60)
+    selected.advance(seconds=30)
+    assert selected.engine.execution.heartbeat("p", "e", ttl_s=60) == 1
+    selected.advance(seconds=40)
+    selected.engine.upkeep.sweep()
+    assert selected.states() == {"a": "claimed", "b": "selected", "c": "selected"}
+    assert selected.engine.execution.heartbeat("p", "other") == 0
+
+
+RETRIES: list[tuple[dict[str, Any], list[str]]] = [
+    ({"max_attempts": 2}, ["selected", "failed"]),
+    ({"max_attempts": 1}, ["failed"]),
+    ({"max_attempts": 2, "on_failure": "requeue"}, ["pending", "failed"]),
+    ({"max_attempts": 9, "quarantine_after": 2}, ["selected", "quarantined"]),
+    ({"max_attempts": 1, "quarantine_after": 1}, ["quarantined"]),
+]
+
+
+@pytest.mark.parametrize(("retries", "fates"), RETRIES)
+def test_what_a_failure_comes_to_is_the_policys_word(world: World, retries: dict[str, Any], fates: list[str]) -> None:
+    world.policy({"retries": {**retries, "backoff": "10s"}})
+    world.resources(node=1)
+    world.submit("a", 1, {"node": 1})
+    for n, fate in enumerate(fates, 1):
+        world.cycle()
+        assert world.fail(world.claim("a")) == {"a": fate}
+        assert world.use("node") == ((1, 0) if fate == "selected" else (0, 0))
+        assert world.claim("a") == {}  # not before the backoff is over
+        world.advance(seconds=10 * 2 ** (n - 1))
+    assert world.state("a") == fates[-1]
+    assert world.item("a")["reason"] == "failed"
+
+
+def test_failures_count_over_all_revivals_until_an_item_is_quarantined(world: World) -> None:
+    world.policy({"retries": {"max_attempts": 1, "quarantine_after": 3, "backoff": "0s"}})
+    world.submit("a")
+    fates = []
+    for _ in range(3):
+        world.cycle()
+        fates += world.fail(world.claim("a")).values()
+        world.engine.intake.revive("p", ["a"])
+    assert fates == ["failed", "failed", "quarantined"]
+
+
+@pytest.mark.parametrize(("policy", "rest"), [("keep_rest", "selected"), ("cancel_rest", "cancelled")])
+def test_when_a_member_fails_for_good_the_policy_decides_about_its_bundle(world: World, policy: str, rest: str) -> None:
+    world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": policy}})
+    world.bundle("crew", "a", "b", "c")
+    world.cycle()
+    claims = world.claim("a", "b")
+    assert world.fail({"a": claims["a"]}) == {"a": "failed"}
+    assert world.states() == {"a": "failed", "b": "claimed", "c": rest}
+
+
+def test_a_member_of_a_bundle_keeps_its_hold_where_a_lone_item_would_not(world: World) -> None:
+    world.policy({"retries": {"on_failure": "requeue", "backoff": "0s"}})
+    world.bundle("crew", "a", "b")
+    world.submit("lone")
+    world.cycle()
+    assert world.fail(world.claim("a", "lone")) == {"a": "selected", "lone": "pending"}
+
+
+def test_nobody_claims_from_a_cycle_that_is_not_published(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.submit("a")
+    monkeypatch.setattr(type(world.engine.cycles), "_publish", lambda *_: None)
+    cycle = world.cycle()
+    assert (cycle["status"], world.state("a")) == ("committing", "selected")
+    assert world.claim() == {}
+    monkeypatch.undo()
+    world.engine.cycles.commit_planned(cycle["cycle"])
+    assert world.claim() == {"a": 1}
+
+
+@pytest.mark.parametrize(("limit", "column"), [("hold", None), ("expiry", "expires_at")])
+def test_what_has_run_out_cannot_be_claimed_though_nobody_swept(world: World, limit: str, column: str | None) -> None:
+    world.policy({"ttl": {"hold": "1h"}})
+    at = world.now().replace(hour=13).isoformat()
+    world.submit("a", **({column: at} if column else {}))
+    world.cycle()
+    world.advance(seconds=HOUR)
+    assert world.state("a") == "selected"
+    assert world.claim() == {}
+
+
+def test_a_failure_after_the_rollback_of_its_cycle_gives_the_capacity_back(selected: World) -> None:
+    claims = selected.claim("a")
+    cycle = selected.engine.inquiry.cycles("p")[0]["cycle"]
+    assert selected.engine.cycles.rollback(cycle)["claimed"] == 1
+    assert selected.fail(claims) == {"a": "pending"}
+    assert selected.use("node") == (0, 0)
+
+
+def test_an_item_claimed_with_two_tokens_in_one_call_obeys_the_right_one(selected: World) -> None:
+    token = selected.claim("a")["a"]
+    answers = selected.engine.execution.complete("p", [("a", token - 1), ("a", token)])
+    assert [answer["accepted"] for answer in answers] == [False, True]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline_project.cli import console, session
+from pipeline_project.cli import console, lineage, session
 from pipeline_project.cli.arguments import AnyPool, CycleKey, CyclePool, Day, Limit, Pool, Reason, day, duration, examples
 from pipeline_project.core.errors import CheckFailed, UsageError
 
@@ -31,6 +31,7 @@ def commit(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName
     """Commit a planned cycle. Items that changed meanwhile are left out as stale; exit code 3 when nothing of the plan holds."""
     with session.engine(database, pool=pool, cycle=key) as engine, console.working("committing"):
         report = engine.cycles.commit_planned(key, pool=pool)
+        lineage.record(engine, [report])
     _tell("Committed", report, as_json=as_json)
 
 
@@ -39,6 +40,7 @@ def run(pool: Pool, day: Day = None, database: console.DatabaseName = None, as_j
     """Plan and commit at once. An unchanged world makes no new cycle: then this reports the one that is there."""
     with session.engine(database, pool=pool) as engine, console.working("selecting and committing"):
         report = engine.cycles.run(pool, day=day)
+        lineage.record(engine, [report])
     _tell("Cycle", report, as_json=as_json)
 
 
@@ -131,6 +133,7 @@ def reprocess(
     began = time.monotonic()
     with session.engine(database, pool=pool) as engine, console.working("reprocessing"):
         reports = engine.cycles.reprocess(pool, first, last)
+        lineage.record(engine, reports)
     changed = sum(report["changed"] for report in reports)
     document = {"pool": pool, "changed": changed, "cycles": reports, "seconds": round(time.monotonic() - began, 3)}
     columns = ["day", "cycle", "status", "changed", "value", "upper_bound", "selected", "deferred", "seconds"]

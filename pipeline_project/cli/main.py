@@ -19,7 +19,7 @@ START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
 
 def build() -> typer.Typer:
     """The whole command line. Its modules import what is heavy inside their functions: `pipeline --help` answers at once."""
-    from pipeline_project.cli import cycle, db, doctor, execution, items, policy, pools, resources, solve, upkeep
+    from pipeline_project.cli import bench, cycle, db, demo, doctor, execution, items, policy, pools, resources, solve, up, upkeep
     from pipeline_project.cli import run as programs
 
     app = typer.Typer(
@@ -30,12 +30,15 @@ def build() -> typer.Typer:
         rich_markup_mode="rich",
         help="Select the best set of pending work under shared constraints, again and again.",
     )
+    app.command("demo", epilog=demo.EXAMPLES, rich_help_panel=START)(demo.demo)
     app.command("doctor", epilog=doctor.EXAMPLES, rich_help_panel=START)(doctor.doctor)
+    up.register(app, START)
     programs.register(app, START)
     for noun, module in {"db": db, "pools": pools, "items": items, "resources": resources, "policy": policy}.items():
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
     app.command("solve", rich_help_panel=SELECTION)(solve.solve)
+    app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)
     return app

@@ -23,7 +23,7 @@ def solve(
     ],
     seconds: Annotated[float | None, typer.Option(help="Wall-clock limit, reading the files included.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Work limit; alone, no clock decides anything. [default: 2e9, about ten seconds, when no --seconds]")
+        int | None, typer.Option(help="Work limit; alone, no clock decides anything. Default: 2e9, about ten seconds, when no --seconds.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds search elsewhere.")] = 0,
     as_json: console.Json = False,

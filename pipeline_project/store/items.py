@@ -67,8 +67,8 @@ def expire_due(connection: sa.Connection, *, most: int) -> list[int]:
 
 def release_lapsed_holds(connection: sa.Connection, *, most: int) -> list[int]:
     """selected -> pending where nobody claimed in time."""
-    due = connection.scalars(SQL["holds_run_out"], {"most": most}).all()
-    return release(connection, due, reason="hold expired")
+    locked = lock(connection, connection.scalars(SQL["holds_run_out"], {"most": most}).all(), mates=True)
+    return release(connection, _ids(connection, "still_run_out", [row.item_id for row in locked]), reason="hold expired")
 
 
 def revive(connection: sa.Connection, ids: Sequence[int], *, reason: str, detail: dict[str, Any] | None = None) -> list[int]:

@@ -60,10 +60,15 @@ update pipeline.item_state
 returning item_id;
 
 -- name: expire
-update pipeline.item_state
+-- Judged again under the locks, as one may have been prolonged while we waited for them. A bundle goes with the first of its members.
+update pipeline.item_state s
    set state = 'expired', version = version + 1, rank = null, hold_until = null, reason = 'expires_at passed', detail = null
- where item_id = any (cast(:ids as bigint[])) and state in ('pending', 'selected')
-returning item_id;
+ where s.item_id = any (cast(:ids as bigint[])) and s.state in ('pending', 'selected')
+   and (s.expires_at <= (select pipeline.now())
+        or s.bundle_id in (select m.bundle_id from pipeline.item_state m
+                            where m.item_id = any (cast(:ids as bigint[])) and m.state in ('pending', 'selected')
+                              and m.expires_at <= (select pipeline.now())))
+returning s.item_id;
 
 -- name: revive
 update pipeline.item_state
@@ -84,6 +89,15 @@ select item_id from pipeline.item_state
 select s.item_id from pipeline.item_state s join pipeline.cycle c using (cycle_id)
  where s.state = 'selected' and s.hold_until <= (select pipeline.now()) and c.status = 'published'
  order by s.item_id limit :most;
+
+-- name: still_run_out
+-- Judged again under the locks, as one may have been selected anew while we waited for them. A bundle goes with the first of its members.
+select s.item_id from pipeline.item_state s
+ where s.item_id = any (cast(:ids as bigint[])) and s.state = 'selected'
+   and (s.hold_until <= (select pipeline.now())
+        or s.bundle_id in (select m.bundle_id from pipeline.item_state m
+                            where m.item_id = any (cast(:ids as bigint[])) and m.state = 'selected'
+                              and m.hold_until <= (select pipeline.now())));
 
 -- name: of_cycle
 -- The claimed ones too: one that is failing at this moment may be about to become selected again, and only its lock tells.

@@ -16,6 +16,7 @@ from pipeline_project.core.errors import UsageError
 
 if TYPE_CHECKING:  # imported inside the functions: `pipeline --help` must not wait for pydantic
     from pipeline_project.settings import Settings
+    from pipeline_project.store.database import Database
     from pipeline_project.store.embedded import EmbeddedPostgres
 
 PROJECT: Final = Path(pipeline_project.__file__).parents[1]
@@ -35,7 +36,7 @@ def register(app: typer.Typer, panel: str) -> None:
 def execute(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="The program and its arguments; write `--` before them.")],
 ) -> None:
-    """Run a program with PATH, DAGSTER_HOME and PIPELINE_HOME set, and the embedded server held for its life."""
+    """Run a program with PATH, Dagster's and our variables set, and the embedded server held for its life."""
     from pipeline_project import settings
 
     become(command, settings.load())
@@ -43,28 +44,45 @@ def execute(
 
 def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
     """Run the test suite, on two processes unless the arguments say otherwise."""
-    from pipeline_project import settings
-
     chosen = list(arguments or ())
     parallel = [] if any(argument.startswith(OWN_PROCESSES) for argument in chosen) else ["-n", "2"]
     os.chdir(PROJECT)
-    os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], environment(settings.load()))  # noqa: S606  # as below
+    os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], {**os.environ, **_ground()})  # noqa: S606  # as below
 
 
 def become(command: list[str], chosen: Settings) -> NoReturn:
     """Replace this process by the command: what holds the embedded server is then the command itself, to its end."""
-    from pipeline_project.store.embedded import EmbeddedPostgres
+    from pipeline_project.store.database import Database
 
-    variables = environment(chosen)
-    if "://" not in chosen.database_url:
-        server = EmbeddedPostgres(chosen.state_dir, chosen.pg_bin).acquire()
-        server.keep_across_exec()
-        variables |= _for_psql(server, chosen.database_url, variables["PATH"])
+    database = Database.find(None, chosen)
+    variables = {**os.environ, **_ground(), **_for_dagster(command[0], chosen, database)}
+    if database.server:
+        database.server.keep_across_exec()
+        variables |= _for_psql(database.server, database.name, variables["PATH"])
     program = shutil.which(command[0], path=variables["PATH"])
     if program is None:
         raise UsageError(f"{command[0]}: no such program on PATH, which starts with {Path(sys.executable).parent}.")
     sys.stdout.flush()
     os.execve(program, command, variables)  # noqa: S606  # no shell is wanted: the arguments are a list
+
+
+def _ground() -> dict[str, str]:
+    """Our Python and its programs are found first, and nobody tells the world about us."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "GX_ANALYTICS_ENABLED": "False",
+    }
+
+
+def _for_dagster(program: str, chosen: Settings, database: Database) -> dict[str, str]:
+    """So that Dagster finds its home; its own programs find their database made, others need none."""
+    from pipeline_project.orchestration import home
+
+    if Path(program).name.startswith("dagster"):
+        return home.prepare(chosen, database)
+    home.make_folder(chosen.dagster_home)
+    return home.variables(chosen, database)
 
 
 def _for_psql(server: EmbeddedPostgres, database: str, path: str) -> dict[str, str]:
@@ -77,21 +95,4 @@ def _for_psql(server: EmbeddedPostgres, database: str, path: str) -> dict[str, s
         "PGHOST": str(server.server.socket),
         "PGDATABASE": database,
         "PGUSER": SUPERUSER,
-    }
-
-
-def environment(chosen: Settings) -> dict[str, str]:
-    """This process's variables, with ours added. Dagster's home is made here, as Dagster itself wants to find one."""
-    home = chosen.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
-    instance = PROJECT / "dagster.yaml"
-    if instance.exists():
-        shutil.copyfile(instance, home / instance.name)
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PIPELINE_HOME": str(chosen.state_dir),
-        "DAGSTER_HOME": str(home),
-        "DAGSTER_DISABLE_TELEMETRY": "yes",
-        "GX_ANALYTICS_ENABLED": "False",
     }

@@ -19,7 +19,7 @@ def prepare(chosen: Settings, database: Database) -> dict[str, str]:
 
     Raises Refused when the server is not ours and its user may not create Dagster's database.
     """
-    _make_folder(chosen.dagster_home)
+    make_folder(chosen.dagster_home)
     dagster_database.create(database, chosen)
     return variables(chosen, database)
 
@@ -36,8 +36,8 @@ def variables(chosen: Settings, database: Database) -> dict[str, str]:
     }
 
 
-def _make_folder(home: Path) -> None:
-    """With our dagster.yaml in it; renamed into place, as another program may be reading it."""
+def make_folder(home: Path) -> None:
+    """Dagster's home, with our dagster.yaml in it; renamed into place, as another program may be reading it."""
     home.mkdir(parents=True, exist_ok=True)
     kept, ours = home / "dagster.yaml", (PROJECT / "dagster.yaml").read_bytes()
     if not kept.exists() or kept.read_bytes() != ours:

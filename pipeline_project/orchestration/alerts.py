@@ -1,5 +1,6 @@
 """Turns failed checks and failed runs into rows of pipeline.alert and one log line each."""
 
+# No postponed annotations: Dagster reads those of a context.
 import logging
 
 import dagster as dg

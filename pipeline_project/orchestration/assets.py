@@ -1,5 +1,6 @@
 """The mission, as four assets: what is pending, who excludes whom, whom to select, what was decided."""
 
+# No postponed annotations: Dagster reads those of a context.
 from typing import Any, Final
 
 import dagster as dg

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any, Final
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef  # the public get() reads the environment, and this process has its own
 
+from pipeline_project import settings
 from pipeline_project.core.errors import CheckFailed
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.cycle import Report
@@ -22,8 +23,6 @@ from pipeline_project.orchestration.partitions import POOLS, key_of
 from pipeline_project.orchestration.requests import LIVE_CYCLE, CycleRequest
 from pipeline_project.settings import Settings
 from pipeline_project.store import dagster_database
-
-log = logging.getLogger(__name__)
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -75,6 +74,14 @@ class ControlRoom:
         return True
 
 
+def run_cycle(
+    engine: Engine, pool: str, day: date | None = None, mode: Mode = Mode.LIVE, instance: dg.DagsterInstance | None = None
+) -> Report:
+    """One cycle through the assets; see ControlRoom.run_cycle. Without an instance, its run is forgotten at once."""
+    room = ControlRoom(engine=engine, job=live_job(settings.load()), instance=instance)
+    return room.run_cycle(pool, day or engine.inquiry.today(), mode)
+
+
 @contextmanager
 def control_room(engine: Engine, chosen: Settings, *, fresh: bool = False) -> Iterator[ControlRoom]:
     """Dagster's storage beside the engine's database, made when missing; with `fresh`, emptied first.
@@ -90,6 +97,7 @@ def control_room(engine: Engine, chosen: Settings, *, fresh: bool = False) -> It
         yield ControlRoom(engine=engine, job=live_job(chosen), instance=instance)
 
 
+@cache
 def live_job(chosen: Settings) -> dg.JobDefinition:
     return definitions.control_room(chosen).resolve_job_def(LIVE_CYCLE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import dagster as dg
@@ -11,12 +11,13 @@ from pipeline_project.core.errors import StalePlan, Unknown
 from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration.metadata import CYCLE_KEY, describe
 from pipeline_project.orchestration.partitions import day_and_pool_of
-from pipeline_project.store.artifacts import CONFLICT_GRAPH, PENDING_ITEMS, PROPOSED_SELECTIONS, Artifacts
+from pipeline_project.store.artifacts import CONFLICT_GRAPH, PENDING_ITEMS, PROPOSED_SELECTIONS
 
-_LOAD: Final = {
-    PENDING_ITEMS: Artifacts.load_snapshot,
-    CONFLICT_GRAPH: Artifacts.load_graph,
-    PROPOSED_SELECTIONS: Artifacts.load_proposal,
+_LOAD: Final[Mapping[str, Callable[[Engine, str, str], Any]]] = {
+    PENDING_ITEMS: lambda engine, pool, cycle_key: engine.artifacts.load_snapshot(pool, cycle_key),
+    CONFLICT_GRAPH: lambda engine, pool, cycle_key: engine.artifacts.load_graph(pool, cycle_key),
+    PROPOSED_SELECTIONS: lambda engine, pool, cycle_key: engine.artifacts.load_proposal(pool, cycle_key),
+    "committed_decisions": lambda engine, pool, cycle_key: engine.cycles.report(pool, cycle_key),  # in the ledger, not in files
 }
 
 
@@ -27,8 +28,8 @@ class ArtifactIO(dg.IOManager):
     partition, and then only when it belongs to the cycle of the partition's latest pending_items.
     """
 
-    def __init__(self, artifacts: Artifacts) -> None:
-        self._artifacts = artifacts
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._made: dict[dg.AssetKey, Any] = {}  # by this process for this run: no need to read it back
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -43,7 +44,7 @@ class ArtifactIO(dg.IOManager):
         if cycle_key is None:
             cycle_key = _latest_cycle(context, context.asset_key)
             self._refuse_other_cycle(context, cycle_key)
-        return _LOAD[asset](self._artifacts, day_and_pool_of(partition)[1], cycle_key)
+        return _LOAD[asset](self._engine, day_and_pool_of(partition)[1], cycle_key)
 
     def _refuse_other_cycle(self, context: dg.InputContext, found: str) -> None:
         """A graph of yesterday's snapshot must not meet today's: what is chosen alone is chosen of one world."""
@@ -59,8 +60,7 @@ class ArtifactIO(dg.IOManager):
 
 @dg.io_manager(required_resource_keys={"engine"}, description="The artifacts of the engine's cycles")
 def artifacts(context: dg.InitResourceContext) -> ArtifactIO:
-    opened: Engine = context.resources.engine
-    return ArtifactIO(opened.artifacts)
+    return ArtifactIO(context.resources.engine)
 
 
 def _own_cycle(context: dg.InputContext, asset: dg.AssetKey) -> str | None:

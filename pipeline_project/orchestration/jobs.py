@@ -1,5 +1,6 @@
 """What Dagster starts: a cycle, a sweep, a pull. Each op is one call into the engine."""
 
+# No postponed annotations: Dagster reads those of a context.
 from typing import Final
 
 import dagster as dg

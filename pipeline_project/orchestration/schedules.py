@@ -1,5 +1,6 @@
 """What happens by the clock: sources are pulled, forgotten pools get their cycle, the house is swept."""
 
+# No postponed annotations: Dagster reads those of a context.
 from collections.abc import Iterator
 
 import dagster as dg

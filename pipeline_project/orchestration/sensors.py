@@ -1,5 +1,6 @@
 """Wakes a pool's cycle when the feed says that something has changed which a new selection could use."""
 
+# No postponed annotations: Dagster reads those of a context.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field

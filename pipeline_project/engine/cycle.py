@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
-from pipeline_project.core.errors import CheckFailed, CycleInFlight, Refused, StalePlan
+from pipeline_project.core.errors import CheckFailed, CycleInFlight, Refused, StalePlan, Unknown
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Selection
@@ -28,9 +28,10 @@ from pipeline_project.engine.transactions import repeatable
 from pipeline_project.solvers.portfolio import solve
 from pipeline_project.solvers.solver import Budget
 from pipeline_project.store import cycles, items, pools, snapshots
-from pipeline_project.store.artifacts import PROPOSED_SELECTIONS, Artifacts
+from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.cycles import Cycle
 from pipeline_project.store.database import Database
+from pipeline_project.store.pools import Pool
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ class Cycles:
         seen = self._seen(pool, day) if mode is Mode.REPROCESS and day else None
         with self._database.begin(repeatable=True) as connection:
             found = pools.find(connection, pool)
-            if found.paused:
-                raise Refused(f"pool {pool} is paused: no cycle selects from it; `pipeline pools resume {pool}`")
+            _refuse_paused(found)
             day = day or cycles.today(connection, self._timezone)
             snapshot = snapshots.live(connection, found, day) if seen is None else snapshots.reprocess(connection, found, day, seen)
         self._artifacts.save_snapshot(snapshot)
@@ -95,7 +95,7 @@ class Cycles:
             commit = Commit(self._database, proposal, cycle["cycle_id"], fence)
             commit.run()
             if commit.is_stale():
-                self._abandon(cycle, "nothing of the plan holds any more")
+                self._abandon(cycle, fence, "nothing of the plan holds any more")
                 raise StalePlan(f"cycle {cycle['cycle_key']}: all {commit.stale} proposed items changed since it was planned; plan again")
             self._publish(pool_name, cycle, fence)
         return self.report(pool_name, cycle["cycle_key"])
@@ -162,6 +162,8 @@ class Cycles:
         hold_s   keep the released items from being selected again for so long
         preview  only say what it would do
         """
+        if not preview:
+            self.finish_lapsed(self.find(cycle_key, pool=pool)["pool"])
         with self._database.begin() as connection:
             cycle = cycles.find(connection, cycle_key, pool=pool)
             effects = cycles.effects(connection, cycle["cycle_id"])
@@ -175,9 +177,8 @@ class Cycles:
         }
         if preview or cycle["status"] == CycleStatus.ROLLED_BACK:
             return report
-        fence = self._begin_rollback(cycle, reason)
-        released = self._release_all(cycle, fence, CycleStatus.ROLLING_BACK, reason, hold_s)
-        self._close(cycle, fence, CycleStatus.ROLLED_BACK, reason)
+        fence = self._begin_rollback(cycle, reason, hold_s)
+        released = self._unwind(cycle, fence, reason, hold_s)
         return {**report, "status": str(CycleStatus.ROLLED_BACK), "released": released}
 
     def find(self, cycle_key: str, *, pool: str | None = None) -> Cycle:
@@ -243,15 +244,14 @@ class Cycles:
     @repeatable
     def _begin(self, pool: str, proposal: Proposal) -> tuple[Cycle, int | None]:
         """The cycle's row and our fence; None when it is published already."""
-        try:
-            with self._database.begin(actor=self.owner) as connection:
-                found = pools.find(connection, pool)
-                cycle = cycles.plan(connection, found, proposal, self._artifacts.where(pool, proposal.cycle_key))
-                if cycle["status"] in (CycleStatus.PUBLISHED, CycleStatus.ROLLING_BACK):
-                    return cycle, None
-                return cycle, cycles.begin(connection, found, cycle, self.owner)
-        except IntegrityError as failure:  # another owner's cycle took the pool between our look and our write
-            raise CycleInFlight(f"pool {pool}: another cycle began to commit at the same moment; try again") from failure
+        with _alone_in(pool), self._database.begin(actor=self.owner) as connection:
+            found = pools.find(connection, pool)
+            cycle = cycles.plan(connection, found, proposal, self._artifacts.where(pool, proposal.cycle_key))
+            if cycle["status"] in (CycleStatus.PUBLISHED, CycleStatus.ROLLING_BACK):
+                return cycle, None
+            if cycle["status"] == CycleStatus.PLANNED:
+                _refuse_paused(found)
+            return cycle, cycles.begin(connection, found, cycle, self.owner)
 
     @repeatable
     def _publish(self, pool: str, cycle: Cycle, fence: int) -> None:
@@ -262,14 +262,14 @@ class Cycles:
             cycles.publish(connection, pools.find(connection, pool), cycle["cycle_id"], fence)
 
     @repeatable
-    def _begin_rollback(self, cycle: Cycle, reason: str) -> int:
-        with self._database.begin(actor=self.owner) as connection:
+    def _begin_rollback(self, cycle: Cycle, reason: str, hold_s: int) -> int:
+        with _alone_in(cycle["pool"]), self._database.begin(actor=self.owner) as connection:
             row = cycles.lock(connection, cycle["cycle_id"])
             if row["status"] == CycleStatus.ROLLING_BACK and row["owner"] == self.owner:
                 return int(row["fence"])
             if row["status"] != CycleStatus.PUBLISHED:
                 raise Refused(f"cycle {row['cycle_key']}: expected a published one to roll back, found {row['status']}")
-            return cycles.begin_rollback(connection, row, self.owner, reason)
+            return cycles.begin_rollback(connection, row, self.owner, reason=reason, hold_s=hold_s)
 
     def _release_all(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str, hold_s: int = 0) -> int:
         """Release every unclaimed item of the cycle, batch by batch; how many."""
@@ -296,30 +296,44 @@ class Cycles:
             if row["status"] != status and row["fence"] == fence:
                 cycles.close(connection, row["pool_id"], row["cycle_id"], status, reason)
 
-    def _abandon(self, cycle: Cycle, reason: str) -> None:
-        fence = self._take_over(cycle)
+    def _unwind(self, cycle: Cycle, fence: int, reason: str, hold_s: int) -> int:
+        released = self._release_all(cycle, fence, CycleStatus.ROLLING_BACK, reason, hold_s)
+        self._close(cycle, fence, CycleStatus.ROLLED_BACK, reason)
+        return released
+
+    def _abandon(self, cycle: Cycle, fence: int, reason: str) -> None:
         self._release_all(cycle, fence, CycleStatus.COMMITTING, reason)
         self._close(cycle, fence, CycleStatus.ABANDONED, reason)
 
     @repeatable
-    def _take_over(self, cycle: Cycle) -> int:
-        """A new fence for a cycle in flight, which shuts its former owner out."""
+    def _take_over(self, cycle: Cycle) -> int | None:
+        """A new fence for a cycle in flight, which shuts its former owner out; None when somebody finished it meanwhile."""
         with self._database.begin(actor=self.owner) as connection:
             row = cycles.lock(connection, cycle["cycle_id"])
+            if row["status"] != cycle["status"]:
+                return None
             pool = pools.find(connection, cycle["pool"])
             return cycles.take_over(connection, pool, row, self.owner)
 
     def _finish(self, cycle: Cycle) -> None:
+        fence = self._take_over(cycle)
+        if fence is None:
+            return
         if cycle["status"] == CycleStatus.ROLLING_BACK:
-            fence = self._take_over(cycle)
-            self._release_all(cycle, fence, CycleStatus.ROLLING_BACK, "rolled back")
-            self._close(cycle, fence, CycleStatus.ROLLED_BACK, "rolled back")
-        elif self._artifacts.exists(cycle["pool"], cycle["cycle_key"], PROPOSED_SELECTIONS):
-            fence = self._take_over(cycle)
-            Commit(self._database, self._artifacts.load_proposal(cycle["pool"], cycle["cycle_key"]), cycle["cycle_id"], fence).run()
+            self._unwind(cycle, fence, cycle["reason"], cycle["hold_s"])
+        elif (proposal := self._stored(cycle)) is not None:
+            Commit(self._database, proposal, cycle["cycle_id"], fence).run()
             self._publish(cycle["pool"], cycle, fence)
         else:
-            self._abandon(cycle, "its owner fell silent and its stored selection is gone")
+            self._abandon(cycle, fence, "its owner fell silent, and its stored selection is gone or damaged")
+
+    def _stored(self, cycle: Cycle) -> Proposal | None:
+        """The selection of a cycle as it was stored; None when it can never be read again. A storage that is away is another matter."""
+        try:
+            return self._artifacts.load_proposal(cycle["pool"], cycle["cycle_key"])
+        except (Unknown, CheckFailed, FileNotFoundError) as damage:
+            log.error("cycle %s of pool %s: %s", cycle["cycle_key"], cycle["pool"], damage)
+            return None
 
     def _seen(self, pool: str, day: date) -> Int64:
         """Ids of the items that the day's cycles saw, from their snapshots."""
@@ -327,6 +341,20 @@ class Cycles:
             keys = cycles.keys_of_day(connection, pools.find(connection, pool), day)
         seen = [self._artifacts.load_snapshot(pool, key).item_ids for key in keys]
         return np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.int64)
+
+
+@contextmanager
+def _alone_in(pool: str) -> Iterator[None]:
+    """The partial unique index admits one cycle in flight a pool: another's may begin between our look and our write."""
+    try:
+        yield
+    except IntegrityError as failure:
+        raise CycleInFlight(f"pool {pool}: another cycle began to be written at the same moment; try again") from failure
+
+
+def _refuse_paused(pool: Pool) -> None:
+    if pool.paused:
+        raise Refused(f"pool {pool.name} is paused: no cycle selects from it; `pipeline pools resume {pool.name}`")
 
 
 def _present(graph: ConflictGraph) -> Int64 | None:

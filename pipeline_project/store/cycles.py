@@ -107,10 +107,10 @@ def take_over(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -
     return fence
 
 
-def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, reason: str) -> int:
-    fence: int = connection.execute(
-        SQL["begin_rollback"], {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S, "reason": reason}
-    ).scalar_one()
+def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, *, reason: str, hold_s: int) -> int:
+    """Take a published cycle back into work; its fence. Why, and how long its items stay out of the next cycles, is kept with it."""
+    parameters = {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S, "reason": reason, "hold_s": hold_s}
+    fence: int = connection.execute(SQL["begin_rollback"], parameters).scalar_one()
     return fence
 
 

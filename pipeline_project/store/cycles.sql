@@ -7,9 +7,10 @@ select c.*, p.name as pool, y.version as policy_version
 
 -- name: lock_latest
 -- The cycle's row is the first lock of whoever changes anything on its behalf.
-select * from pipeline.cycle
- where pool_id = :pool_id and cycle_key = :cycle_key
- order by attempt desc limit 1 for no key update;
+select c.*, p.name as pool
+  from pipeline.cycle c join pipeline.pool p using (pool_id)
+ where c.pool_id = :pool_id and c.cycle_key = :cycle_key
+ order by c.attempt desc limit 1 for no key update of c;
 
 -- name: lock
 select * from pipeline.cycle where cycle_id = :cycle_id for no key update;
@@ -47,7 +48,7 @@ update pipeline.cycle set lease_until = pipeline.now()
  where cycle_id = :cycle_id and fence = :fence and status in ('committing', 'rolling_back');
 
 -- name: in_flight
-select c.cycle_id, c.cycle_key, c.status, c.owner, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
+select c.cycle_id, c.cycle_key, c.status, c.owner, c.reason, c.hold_s, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
   from pipeline.cycle c join pipeline.pool p using (pool_id)
  where c.status in ('committing', 'rolling_back') and p.pool_id = coalesce(:pool_id, p.pool_id)
  order by c.cycle_id;
@@ -78,7 +79,8 @@ update pipeline.cycle
 
 -- name: begin_rollback
 update pipeline.cycle
-   set status = 'rolling_back', owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s), reason = :reason
+   set status = 'rolling_back', owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s),
+       reason = :reason, hold_s = :hold_s
  where cycle_id = :cycle_id
 returning fence;
 

@@ -124,6 +124,7 @@ create table pipeline.cycle (
   published_at timestamptz,
   closed_at timestamptz,
   reason text,
+  hold_s int not null default 0,  -- a rollback keeps what it releases from being selected again for so long, whoever finishes it
   unique (pool_id, cycle_key, attempt)
 );
 -- The lock on a pool: at most one cycle of it is being written or unwritten.

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import ProgrammingError
 
-from pipeline_project.core.errors import PipelineError
+from pipeline_project.core.errors import PipelineError, Refused
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.transactions import repeatable
@@ -38,6 +39,7 @@ class Upkeep:
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
+        self._make_partitions()
         return {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
@@ -49,8 +51,11 @@ class Upkeep:
 
     def advance_clock(self, until: datetime) -> None:
         """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
-        with self._database.begin() as connection:
-            cycles.advance_clock(connection, until)
+        try:
+            with self._database.begin() as connection:
+                cycles.advance_clock(connection, until)
+        except ProgrammingError as refusal:
+            raise Refused(str(refusal.orig).splitlines()[0]) from refusal
 
     @repeatable
     def raise_alert(self, alert: Alert) -> bool:
@@ -101,9 +106,14 @@ class Upkeep:
             return 0
 
     @repeatable
-    def _forget_plans(self) -> int:
+    def _make_partitions(self) -> None:
+        """By itself: it locks the whole audit trail for a moment, and must hold nothing that a commit waits for."""
         with self._database.begin(actor=SWEEPER) as connection:
             connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+
+    @repeatable
+    def _forget_plans(self) -> int:
+        with self._database.begin(actor=SWEEPER) as connection:
             return cycles.forget_plans(connection)
 
     def _drop_artifacts(self) -> int:

@@ -113,7 +113,7 @@ def _create_roles_and_database(database: Database) -> None:
             if LOGIN not in present:
                 connection.execute(sa.text(f"create role {LOGIN} login"))
                 connection.execute(sa.text(f"grant {WRITER} to {LOGIN}"))
-        else:
+        elif not all(connection.scalar(sa.text("select pg_has_role(:role, 'usage')"), {"role": role}) for role in (OWNER, WRITER)):
             connection.execute(sa.text(f"grant {OWNER}, {WRITER} to current_user"))
         name = database.admin.database
         if not connection.scalar(sa.text("select count(*) from pg_database where datname = :name"), {"name": name}):

@@ -105,7 +105,7 @@ def choose_evictions(inc: Incidence, board: Board, c: int, protected: int, least
     Returns their number, the gain, and the work; a gain of `least` or below means: do not. Leaves them marked as leaving.
     """
     evicted, leaving = board.evicted, board.leaving
-    count, work, gain = 0, 0, inc.weights[c]
+    count, work, gain = 0, inc.starts[c + 1] - inc.starts[c], inc.weights[c]
     for e in range(inc.starts[c], inc.starts[c + 1]):
         r = inc.resources[e]
         lacking = inc.quantities[e] - board.free[r]
@@ -141,7 +141,7 @@ def choose_evictions(inc: Incidence, board: Board, c: int, protected: int, least
 def wake(inc: Incidence, board: Board, left: int) -> int:
     """Queue those who may now fit where `left` has left, itself too: a part of what it gave up may still be free."""
     ring, counts = board.ring, board.counts
-    work = 0
+    work: int = 2 * (inc.starts[left + 1] - inc.starts[left])  # taking it out, too
     for e in range(inc.starts[left], inc.starts[left + 1]):
         r = inc.resources[e]
         begin, end = inc.row_starts[r], inc.row_starts[r + 1]

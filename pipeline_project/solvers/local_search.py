@@ -7,6 +7,7 @@ an epoch, and epochs double in length, so that the search needs not know its bud
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +27,8 @@ RANDOM = numba.types.uint64[::1]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSearchParams:
-    """heat          loss that the first trials of an epoch may bring, as a share of the mean chosen weight
+    """heat          loss that the first trials of an epoch may bring, as a share of the mean chosen weight, at 100,000 candidates;
+                  with fewer each is tried more often and can cool from hotter: it goes with one over the root of their number
     epoch_steps   length of the first epoch, per demand; each next one is twice as long
     trial_steps   what one repair may cost
     log_length    moves of one trial that can be undone
@@ -40,6 +42,9 @@ class LocalSearchParams:
 
 DEFAULT: Final = LocalSearchParams()
 MOVES: Final = ImprovementParams()
+UNIT: Final = 1024  # heat is counted in parts of a point: where weights are small, less than one is allowed at a time
+LOOK_EVERY: Final = 20  # steps per demand until the best selection is looked at: on a small problem it does not last long
+HOTTEST: Final = 2.0**57
 WHATEVER_IT_COSTS: Final = -(2**62)
 
 
@@ -50,14 +55,16 @@ def search(inc: Incidence, chosen: Bools, order: Int64, seed: int, meter: Meter,
     board = Board.of(inc, chosen, MOVES, params.log_length)
     generator = np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1], np.uint64)
     value = best_value = int(inc.weights[chosen].sum())
-    best, heat = chosen.copy(), params.heat * value / max(1, int(chosen.sum()))
+    best, heat = chosen.copy(), params.heat * math.sqrt(1e5 / len(order)) * value / max(1, int(chosen.sum()))
     epoch, age = params.epoch_steps * (inc.k + inc.n), 0
     while steps := meter.slice():
         if age >= epoch:
             epoch, age = 2 * epoch, 0
             board, value = Board.of(inc, best.copy(), MOVES, params.log_length), best_value
         cold = 1.0 - age / epoch
-        gain, done = _trials(inc, board, order, generator, int(heat * cold * cold), steps, params.trial_steps)
+        allowed = int(min(heat * cold * cold * UNIT, HOTTEST))
+        steps = min(steps, LOOK_EVERY * (inc.k + inc.n))
+        gain, done = _trials(inc, board, order, generator, allowed, steps, params.trial_steps)
         meter.spend(done)
         age, value = age + int(done), value + int(gain)
         if value > best_value:
@@ -78,20 +85,24 @@ def _below(generator: NDArray[np.uint64], n: int) -> int:
 
 @kernel(RANDOM, i8, returns=i8)
 def _allowed_loss(generator: NDArray[np.uint64], heat: int) -> int:
-    """Metropolis acceptance without a logarithm, whose last bit differs between machines: `heat` for each of the heads in a row."""
+    """Metropolis acceptance without a logarithm, whose last bit differs between machines: heat / UNIT for each of the heads in a row."""
     heads = 0
     while heads < 30 and _below(generator, 2):
         heads += 1
-    return heads * heat
+    return heads * heat // UNIT
 
 
-@kernel(INCIDENCE, BOARD)
-def _undo(inc: Incidence, board: Board) -> None:
+@kernel(INCIDENCE, BOARD, returns=i8)
+def _undo(inc: Incidence, board: Board) -> int:
+    """Take back what the log says; returns the work."""
+    work = 0
     for i in range(board.counts[LOGGED] - 1, -1, -1):
         c = board.log[i] if board.log[i] >= 0 else -1 - board.log[i]
         back_in = board.log[i] < 0
         board.chosen[c] = back_in
         take(inc, board.free, c, 1 if back_in else -1)
+        work += inc.starts[c + 1] - inc.starts[c]
+    return work
 
 
 @kernel(INCIDENCE, BOARD, i8[::1], RANDOM, i8, i8, i8, returns=numba.types.UniTuple(i8, 2))
@@ -116,7 +127,7 @@ def _trials(
         gain += repaired
         done += 1 + work + more
         if gain < -_allowed_loss(generator, heat) and counts[LOGGED] < len(board.log):
-            _undo(inc, board)
+            done += _undo(inc, board)
         else:
             total += gain
     return total, done

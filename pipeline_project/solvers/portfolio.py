@@ -70,7 +70,7 @@ def solve(
     inc = Incidence.of(reduced.problem)
     standing = Standing(inc, Components.of(inc))
     _start_plain(standing, reduced, start)
-    prices, doubtful = _start_priced(standing, meter, params) if meter.affords(1) else _unpriced(inc)
+    prices, doubtful = _start_priced(standing, meter, params) if meter.affords(0) else _unpriced(inc)
     _prove(standing, prices, meter, params)
     _search(standing, doubtful, meter.phase(params.search), meter, seed)
     for competitor in competitors:
@@ -148,7 +148,7 @@ def _compete(standing: Standing, problem: PackingProblem, competitor: Competitor
     todo = todo[standing.parts.sizes[todo] <= competitor.candidates_max]
     sizes = standing.parts.sizes[todo]
     for i, g in enumerate(todo.tolist()):
-        if not meter.affords(1):
+        if not meter.affords(0):  # only a clock can say so; what a competitor needs at least, it says itself
             return
         group = standing.parts.group(g)
         part, _ = problem.restrict(group)

@@ -1,6 +1,10 @@
 -- name: eligible
 -- Items a live cycle may select: pending, awake, not expired; of bundles, those whose every member is.
-select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, coalesce(b.size, 1) as bundle_size, 0 as held,
+-- bundle_size counts the members that have to be selected together: those that were claimed before are on their way without.
+select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, 0 as held,
+       case when s.bundle_id is null then 1 else b.size - (
+         select count(*) from pipeline.item_state m
+          where m.bundle_id = s.bundle_id and m.token > 0 and m.state in ('claimed', 'completed', 'failed', 'quarantined')) end as bundle_size,
        floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
   from pipeline.item_state s
   join pipeline.item_key k using (item_id)
@@ -21,7 +25,10 @@ select d.item_id, d.resource_id, d.quantity
 -- name: reconsidered
 -- Items a reprocess decides anew: those that any cycle of the day saw, unless work on them has begun or ended. Failed and expired
 -- ones count as pending: its commit revives them, if their expiry lies ahead and this policy has not revived them before.
-select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, coalesce(b.size, 1) as bundle_size,
+select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id,
+       case when s.bundle_id is null then 1 else b.size - (
+         select count(*) from pipeline.item_state m
+          where m.bundle_id = s.bundle_id and m.token > 0 and m.state in ('claimed', 'completed', 'failed', 'quarantined')) end as bundle_size,
        (s.state = 'selected')::int as held, floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
   from pipeline.item_state s
   join pipeline.item_key k using (item_id)

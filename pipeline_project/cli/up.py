@@ -29,14 +29,33 @@ STOP_S: Final = 20.0
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the webserver on this machine; 0 takes a free one.")]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.0, metavar="N", help="Stop after so long. Default: when told to.")]
 
+PlayedScenario = Annotated[
+    str | None,
+    typer.Option("--scenario", metavar="NAME", help="Look at the day that `pipeline demo` played; nothing runs by itself there."),
+]
+
 
 def register(app: typer.Typer, panel: str) -> None:
-    app.command("up", rich_help_panel=panel, epilog=examples("pipeline up", "pipeline up --port 3001 --database rehearsal"))(up)
+    app.command(
+        "up",
+        rich_help_panel=panel,
+        epilog=examples("pipeline up", "pipeline up --port 3001 --database rehearsal", "pipeline up --scenario stands"),
+    )(up)
 
 
-def up(port: Port = PORT, seconds: Seconds = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+def up(
+    port: Port = PORT,
+    seconds: Seconds = None,
+    scenario: PlayedScenario = None,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
     """Run Dagster's webserver and daemon (sensor, schedules, backfills) on this machine only, until ctrl-C or TERM."""
-    serve(port=port, seconds=seconds, where=database, as_json=as_json)
+    if scenario:
+        from pipeline_project.scenarios.scenario import environment, find
+
+        os.environ.update(environment(find(scenario)))
+    serve(live=scenario is None, port=port, seconds=seconds, where=database, as_json=as_json)
 
 
 def serve(*, live: bool = True, port: int = PORT, seconds: float | None = None, where: str | None = None, as_json: bool = False) -> None:

@@ -95,6 +95,7 @@ def record_event(connection: sa.Connection, pool_id: int, kind: str, detail: dic
 
 
 def _add_policy(connection: sa.Connection, pool_id: int, policy: Policy) -> int:
+    connection.execute(SQL["lock"], {"pool_id": pool_id})
     document = policy.canonical().decode()
     row = connection.execute(SQL["add_policy"], {"pool_id": pool_id, "hash": policy.hash, "document": document}).one()
     return int(row.version)

@@ -30,13 +30,14 @@ select p.name as pool, p.status, y.version as policy_version,
 -- name: set_status
 update pipeline.pool set status = :status where pool_id = :pool_id and status <> :status returning pool_id;
 
+-- name: lock
+-- Two appliers get two versions, and not one conflict. In a statement of its own: the next one sees what was there after the wait.
+select pool_id from pipeline.pool where pool_id = :pool_id for no key update;
+
 -- name: add_policy
--- The pool's row is locked first, so that two appliers get two versions and not one conflict.
-with locked as (select pool_id from pipeline.pool where pool_id = :pool_id for no key update)
 insert into pipeline.policy (pool_id, version, hash, document, actor, created_at)
-select l.pool_id, 1 + coalesce((select max(version) from pipeline.policy y where y.pool_id = l.pool_id), 0),
-       :hash, cast(:document as jsonb), pipeline.actor(), pipeline.now()
-  from locked l
+select :pool_id, 1 + coalesce(max(version), 0), :hash, cast(:document as jsonb), pipeline.actor(), pipeline.now()
+  from pipeline.policy where pool_id = :pool_id
 returning policy_id, version;
 
 -- name: policy_of_version

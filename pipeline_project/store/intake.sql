@@ -15,15 +15,16 @@ delete from pg_temp.staged_item where expires_at <= (select pipeline.now())
 returning line, key, 'expires_at' as field, 'a time after ' || pipeline.now() as expected, expires_at::text as found;
 
 -- name: add_bundles
+-- One whose members were all refused has no size yet.
 insert into pipeline.bundle (pool_id, key, size)
 select distinct on (bundle_key) :pool_id, bundle_key, bundle_size from pg_temp.staged_item where bundle_key is not null order by bundle_key, line
-on conflict (pool_id, key) do nothing;
+on conflict (pool_id, key) do update set size = excluded.size where bundle.members = 0;
 
 -- name: lock_bundles
 -- Two imports may add members to one bundle: the second waits here, and then counts the first one's.
 select b.bundle_id from pipeline.bundle b
  where b.pool_id = :pool_id and b.key in (select bundle_key from pg_temp.staged_item)
- order by b.bundle_id for no key update;
+ for no key update;
 
 -- name: resolve_items
 update pg_temp.staged_item i

@@ -21,7 +21,7 @@ grant insert on pipeline.pool, pipeline.policy, pipeline.source, pipeline.resour
 grant update on pipeline.item_state, pipeline.cycle, pipeline.source, pipeline.executor, pipeline.feed_cursor to pipeline_writer;
 grant update (status) on pipeline.pool to pipeline_writer;
 grant update (capacity) on pipeline.resource to pipeline_writer;
-grant update (members) on pipeline.bundle to pipeline_writer;
+grant update (size, members) on pipeline.bundle to pipeline_writer;
 grant usage on all sequences in schema pipeline to pipeline_writer;
 revoke all on sequence pipeline.transition_seq from pipeline_writer;
 grant execute on function pipeline.advance_clock(timestamptz), pipeline.ensure_partitions(int) to pipeline_writer;

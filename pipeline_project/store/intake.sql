@@ -24,7 +24,7 @@ on conflict (pool_id, key) do update set size = excluded.size where bundle.membe
 -- Two imports may add members to one bundle: the second waits here, and then counts the first one's.
 select b.bundle_id from pipeline.bundle b
  where b.pool_id = :pool_id and b.key in (select bundle_key from pg_temp.staged_item)
- for no key update;
+ order by b.bundle_id for no key update;
 
 -- name: resolve_items
 update pg_temp.staged_item i

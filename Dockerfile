@@ -8,7 +8,7 @@ WORKDIR /app
 COPY --chown=pipeline . .
 
 # Makes .venv from requirements.lock, every package checked by its hash, and compiles the solvers.
-RUN PIPELINE_HOME=/tmp/build ./pipeline --help > /dev/null && rm -rf /tmp/build
+RUN PIPELINE_HOME=/tmp/build ./pipeline --help > /dev/null && rm -rf /tmp/build ~/.cache
 
 ENV PATH=/app/.venv/bin:$PATH \
     PIPELINE_HOME=/var/lib/pipeline \

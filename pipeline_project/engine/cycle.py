@@ -52,6 +52,7 @@ class Cycles:
 
     # -- the four steps, as the assets call them
 
+    @repeatable
     def snapshot(self, pool: str, *, day: date | None = None, mode: Mode = Mode.LIVE) -> Snapshot:
         """Everything a cycle looks at, at one instant, kept as an artifact. Raises Refused for a paused pool."""
         seen = self._seen(pool, day) if mode is Mode.REPROCESS and day else None
@@ -164,9 +165,8 @@ class Cycles:
         """
         if not preview:
             self.finish_lapsed(self.find(cycle_key, pool=pool)["pool"])
-        with self._database.begin() as connection:
-            cycle = cycles.find(connection, cycle_key, pool=pool)
-            effects = cycles.effects(connection, cycle["cycle_id"])
+        cycle = self.find(cycle_key, pool=pool)
+        effects = self._effects(cycle)
         report: Report = {
             "cycle": cycle["cycle_key"],
             "pool": cycle["pool"],
@@ -181,6 +181,7 @@ class Cycles:
         released = self._unwind(cycle, fence, reason, hold_s)
         return {**report, "status": str(CycleStatus.ROLLED_BACK), "released": released}
 
+    @repeatable
     def find(self, cycle_key: str, *, pool: str | None = None) -> Cycle:
         """The newest attempt of the cycle whose key begins so."""
         with self._database.begin() as connection:
@@ -210,9 +211,7 @@ class Cycles:
 
     def finish_lapsed(self, pool: str | None = None) -> list[str]:
         """Finish cycles whose owner fell silent: commit from the stored selection, or release everything; finish rollbacks."""
-        with self._database.begin() as connection:
-            found = pools.find(connection, pool) if pool else None
-            lapsed = [cycle for cycle in cycles.in_flight(connection, found) if cycle["lapsed"]]
+        lapsed = self._lapsed(pool)
         for cycle in lapsed:
             log.warning(
                 "cycle %s of pool %s: its owner %s fell silent while %s; finishing it",
@@ -235,6 +234,17 @@ class Cycles:
             raise
 
     # -- one transaction each
+
+    @repeatable
+    def _lapsed(self, pool: str | None) -> list[Cycle]:
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool) if pool else None
+            return [cycle for cycle in cycles.in_flight(connection, found) if cycle["lapsed"]]
+
+    @repeatable
+    def _effects(self, cycle: Cycle) -> dict[str, int]:
+        with self._database.begin() as connection:
+            return cycles.effects(connection, cycle["cycle_id"])
 
     @repeatable
     def _plan(self, pool: str, proposal: Proposal) -> Cycle:

@@ -185,7 +185,7 @@ def _isolated(competitor: Competitor, part: PackingProblem, budget: Budget, seed
 def _certified(problem: PackingProblem, reduced: Reduced, standing: Standing, prices: ExactPrices, meter: Meter, seed: int) -> Selection:
     """In the numbers of the original problem; what is worth nothing but fits comes along, so that it does not wait for ever."""
     chosen = standing.chosen.copy()
-    fill(standing.inc, descending(standing.inc.weights), standing.inc.left_by(chosen), chosen)
+    fill(standing.inc, np.arange(standing.inc.n), standing.inc.left_by(chosen), chosen)
     return certify(
         problem,
         reduced.candidates[chosen],

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -25,7 +25,15 @@ DatabaseName = Annotated[
     ),
 ]
 
-WIDE = 200
+STYLE: Final[dict[str, Any]] = {
+    "title_justify": "left",
+    "title_style": "bold",
+    "box": box.SIMPLE_HEAD,
+    "show_edge": False,
+    "pad_edge": False,
+    "collapse_padding": True,
+}
+WIDE: Final = 200
 """Columns of a table that goes into a file or a pipe, where no window sets the width."""
 
 # Markup off: keys and payloads are shown as they are, square brackets included.
@@ -39,13 +47,15 @@ def emit(document: Mapping[str, Any], *, as_json: bool, human: Iterable[Any] = (
         # ASCII: it passes every pipe, whatever its encoding, and even what is not Unicode text.
         sys.stdout.write(json.dumps(document, default=_plain) + "\n")
         return
-    for part in human:
+    for number, part in enumerate(human):
+        if number and isinstance(part, Table):
+            out.print()
         out.print(part)
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Table:
     """A table of equal rows; columns default to the first row's. Columns that would be empty are left out."""
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(title=title, **STYLE)
     names = columns or (rows[0] if rows else ())
     kept = {name: [_cell(row.get(name)) for row in rows] for name in names}
     kept = {name: cells for name, cells in kept.items() if any(cells)}
@@ -59,7 +69,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] 
 
 def facts(title: str, values: Mapping[str, Any]) -> Table:
     """One thing, a line a fact; what is not known has no line."""
-    shown = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(title=title, show_header=False, **STYLE)
     shown.add_column(no_wrap=True)
     shown.add_column(overflow="fold")
     for name, value in values.items():
@@ -86,7 +96,7 @@ def working(what: str) -> Iterator[Callable[[int], None]]:
 
 def brief(cycle_key: str) -> str:
     """As much of a cycle's key as a person needs; every command takes it."""
-    return cycle_key[:12]
+    return cycle_key[:8]
 
 
 def percent(share: float) -> str:

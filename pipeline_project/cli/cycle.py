@@ -50,7 +50,7 @@ def list_cycles(pool: AnyPool = None, limit: Limit = 50, database: console.Datab
     with session.engine(database, pool=pool) as engine:
         cycles = engine.inquiry.cycles(pool, most=limit)
     shown = [{**row, "cycle": console.brief(row["cycle"]), "value": _value(row)} for row in cycles]
-    columns = ["cycle", "pool", "day", "status", "items", "selected", "deferred", "value", "upper_bound"]
+    columns = ["cycle", "pool", "day", "status", "selected", "deferred", "value", "upper_bound"]
     none = "no cycles yet: pipeline cycle run --pool POOL"
     human = [console.table("Cycles", shown, columns) if shown else none]
     console.emit({"cycles": cycles}, as_json=as_json, human=human)

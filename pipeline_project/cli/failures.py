@@ -37,13 +37,18 @@ def _from_database(failure: Exception) -> Failure | None:
         return None
     said = str(failure.orig).strip().splitlines() or [type(failure.orig).__name__]
     state = getattr(failure.orig, "sqlstate", None)
-    if failure.connection_invalidated or (isinstance(failure, exc.OperationalError) and state is None):
+    if failure.connection_invalidated or _is_cut_off(failure.orig, state):
         message = f"the connection to the database was lost: {said[0]}. Look at `pipeline doctor`, then repeat the command."
         return Failure(kind="DatabaseUnavailable", message=message, exit_code=1)
     if isinstance(failure, exc.IntegrityError):
         return Failure(kind="Refused", message=f"the database refused it: {said[0]}", exit_code=5)
     message = f"PostgreSQL {state or 'error'}: {said[0]}. Nothing of this step was written; look at `pipeline doctor`."
     return Failure(kind="DatabaseError", message=message, exit_code=1)
+
+
+def _is_cut_off(cause: BaseException | None, state: str | None) -> bool:
+    """The connection is gone: no answer at all, or PostgreSQL's words for it (classes 08 and 57P)."""
+    return type(cause).__name__ == "OperationalError" if state is None else state.startswith(("08", "57P"))
 
 
 def _from_settings(failure: Exception) -> Failure | None:

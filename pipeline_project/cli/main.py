@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from functools import cache
+from typing import Any, NoReturn
 
 import typer
 from rich.text import Text
 
 from pipeline_project.cli import console, failures
+from pipeline_project.cli.arguments import examples
 from pipeline_project.cli.failures import Failure
 
 START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
@@ -37,7 +39,7 @@ def build() -> typer.Typer:
     for noun, module in {"db": db, "pools": pools, "items": items, "resources": resources, "policy": policy}.items():
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
-    app.command("solve", rich_help_panel=SELECTION)(solve.solve)
+    app.command("solve", rich_help_panel=SELECTION, epilog=examples("pipeline solve problem --seconds 10"))(solve.solve)
     app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)
@@ -55,7 +57,7 @@ def run(given: Sequence[str]) -> int:
     0 ok, 2 usage, 3 stale plan, 4 check failed, 5 refused by a constraint, 130 interrupted, 1 anything else
     """
     try:
-        code = build()(list(given), standalone_mode=False, prog_name="pipeline")
+        code = _command()(list(given), standalone_mode=False, prog_name="pipeline")
     except typer.TyperException as misuse:
         return _misused(misuse, as_json=_wants_json(given))
     except Exception as failure:
@@ -64,6 +66,12 @@ def run(given: Sequence[str]) -> int:
             raise
         return _tell(explained, as_json=_wants_json(given))
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _command() -> Any:
+    """What typer makes of the app; it is the same each time, and takes a while."""
+    return typer.main.get_command(build())
 
 
 def _wants_json(given: Sequence[str]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any, Final, TypeVar
 
@@ -34,12 +34,21 @@ def reading(database: Database, where: str | None) -> Iterator[sa.Connection]:
     """
     engine = sa.create_engine(_url(database, where), poolclass=sa.NullPool)
     try:
-        with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+        with _asking():
+            connection = engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection:
             yield connection
-    except DBAPIError as failure:
-        raise Refused(f"source: {str(failure.orig).strip()}") from failure
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """A failure in here is the source's; what the caller does between two batches is not."""
+    try:
+        yield
+    except DBAPIError as failure:
+        raise Refused(f"source: {str(failure.orig).strip()}") from failure
 
 
 def items(connection: sa.Connection, query: str) -> Iterator[tuple[ItemBatch, list[Refusal]]]:
@@ -84,12 +93,21 @@ def _batches(
 ) -> Iterator[tuple[Batch, list[Refusal]]]:
     seen: dict[str, int] = {}
     first = 1
-    answer = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS, no_parameters=True).exec_driver_sql(
-        query.rstrip().rstrip(";")
-    )
-    for rows in answer.mappings().partitions(BATCH_ROWS):
-        yield check(((first + i, {name: value for name, value in row.items() if value is not None}) for i, row in enumerate(rows)), seen)
-        first += len(rows)
+    streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS, no_parameters=True)
+    with _asking():
+        answer = streaming.exec_driver_sql(query.rstrip().rstrip(";"))
+    with closing(answer):
+        batches = answer.mappings().partitions(BATCH_ROWS)
+        while rows := _next(batches):
+            yield check(
+                ((first + i, {name: value for name, value in row.items() if value is not None}) for i, row in enumerate(rows)), seen
+            )
+            first += len(rows)
+
+
+def _next(batches: Iterator[Sequence[Any]]) -> Sequence[Any]:
+    with _asking():
+        return next(batches, ())
 
 
 def _plain(value: Any) -> Any:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pipeline_project.core.packing import PackingProblem
 from pipeline_project.solvers.greedy import descending, pack
-from pipeline_project.solvers.improvement import improve
+from pipeline_project.solvers.improvement import Board, ImprovementParams, improve
 from pipeline_project.solvers.incidence import Incidence
-from pipeline_project.solvers.local_search import LocalSearchParams, search
+from pipeline_project.solvers.local_search import LocalSearchParams, _trials, search
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.reductions import reduce
 from pipeline_project.solvers.solver import Budget
@@ -30,6 +30,15 @@ def test_it_keeps_the_selection_feasible_and_usually_finds_the_optimum(problem: 
     assert not overdrawn(problem, np.flatnonzero(found))
     assert not overdrawn(problem, np.flatnonzero(start))
     assert before <= value <= best_value(problem)
+
+
+def test_what_is_undone_leaves_no_trace_in_the_books() -> None:
+    inc = Incidence.of(reduce(random_problem(seed=3, n=200, m=60, rows=3)).problem)
+    board = Board.of(inc, pack(inc, descending(inc.weights)), ImprovementParams(), log_length=4096)
+    value = int(inc.weights[board.chosen].sum())
+    gain, _ = _trials(inc, board, np.arange(inc.n), np.array([7], np.uint64), 0, 200_000, 100_000)  # no heat: most trials are undone
+    assert gain == int(inc.weights[board.chosen].sum()) - value
+    assert (board.free == inc.left_by(board.chosen)).all()
 
 
 def test_improvement_ends_where_no_single_insertion_pays() -> None:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -377,9 +378,10 @@ def _present(graph: ConflictGraph) -> Int64 | None:
 
 def _unless_no_better(graph: ConflictGraph, selection: Selection, present: Int64 | None) -> Selection:
     """The present selection, when it is still allowed and the new one is worth no more: what is decided stays decided."""
-    if present is None or int(graph.problem.weights[present].sum()) < selection.certificate.value:
+    value = 0 if present is None else int(graph.problem.weights[present].sum())
+    if present is None or value < selection.certificate.value:
         return selection
-    kept = Selection(chosen=present, certificate=selection.certificate)
+    kept = Selection(chosen=present, certificate=replace(selection.certificate, value=value))
     overdrawn = np.zeros(graph.problem.m, np.int64)
     taken = np.isin(graph.problem.candidates(), present)
     np.add.at(overdrawn, graph.problem.resources[taken], graph.problem.quantities[taken])

@@ -1,0 +1,139 @@
+"""Deciding a past day anew: twice changes nothing, only what is strictly better moves, and nothing that has begun is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline_project.core.selection import Selection
+from pipeline_project.engine import cycle as cycle_module
+from tests.world import NOON, World
+
+DAY = NOON.date()
+
+
+def reprocess(world: World) -> dict[str, Any]:
+    (report,) = world.engine.cycles.reprocess("p", DAY, DAY)
+    return report
+
+
+@pytest.fixture
+def decided(world: World) -> World:
+    """Two of three items have the two places, decided on the day that lies behind us now."""
+    world.policy({"ttl": {"hold": "10d"}})
+    world.resources(node=2)
+    for weight, key in enumerate("abc", 1):
+        world.submit(key, weight, {"node": 1})
+    world.cycle()
+    world.advance(days=1)
+    return world
+
+
+def test_a_day_that_cannot_be_decided_better_stays_as_it_is(decided: World) -> None:
+    versions = {key: decided.item(key)["version"] for key in "abc"}
+    report = reprocess(decided)
+    assert (report["day"], report["mode"], report["status"], report["changed"]) == (DAY, "reprocess", "published", 0)
+    assert report["value"] == 5
+    assert {key: decided.item(key)["version"] for key in "abc"} == versions
+
+
+def test_twice_is_once(decided: World) -> None:
+    decided.engine.intake.set_capacity("p", "node", 3)
+    first = reprocess(decided)
+    assert (first["changed"], decided.state("a")) == (1, "selected")
+    second = reprocess(decided)
+    third = reprocess(decided)
+    assert second["changed"] == 0
+    assert (third["cycle"], third["attempt"]) == (second["cycle"], second["attempt"])
+
+
+def test_a_strictly_better_selection_takes_the_place_of_the_present_one_in_one_commit(decided: World) -> None:
+    decided.engine.intake.revise("p", "a", {"weight": 9})
+    report = reprocess(decided)
+    assert (report["changed"], report["value"]) == (2, 12)
+    assert decided.states() == {"a": "selected", "b": "pending", "c": "selected"}
+    assert decided.events("b") == ["submit", "select", "release"]
+    assert decided.events("c") == ["submit", "select"]
+    assert decided.verdicts(report["cycle"]) == {"a": "selected", "b": "released"}
+
+
+def test_an_equal_one_does_not(world: World) -> None:
+    world.resources(node=1)
+    world.submit("a", 5, {"node": 1})
+    world.submit("b", 5, {"node": 1})
+    world.cycle()
+    before = world.states()
+    assert reprocess(world)["changed"] == 0
+    assert world.states() == before
+
+
+def test_a_solver_that_finds_less_than_what_is_there_changes_nothing(decided: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = cycle_module.solve
+
+    def lazy(problem: Any, *arguments: Any) -> Selection:
+        certificate = replace(honest(problem, *arguments).certificate, value=0)
+        return Selection(chosen=np.zeros(0, np.int64), certificate=certificate)
+
+    monkeypatch.setattr(cycle_module, "solve", lazy)
+    assert reprocess(decided)["changed"] == 0
+    assert decided.states() == {"a": "pending", "b": "selected", "c": "selected"}
+
+
+def test_what_is_claimed_or_completed_is_not_touched(decided: World) -> None:
+    claims = decided.claim()
+    decided.complete({"c": claims["c"]})
+    decided.engine.intake.revise("p", "a", {"weight": 100})
+    report = reprocess(decided)
+    assert decided.states() == {"a": "selected", "b": "claimed", "c": "completed"}
+    assert report["items"] == 1
+
+
+def test_what_failed_is_revived_once_under_each_policy(decided: World) -> None:
+    decided.policy({"ttl": {"hold": "10d"}, "retries": {"max_attempts": 1}})
+    decided.fail(decided.claim("c"))
+    assert reprocess(decided)["changed"] == 1
+    assert decided.events("c")[-3:] == ["fail", "revive", "select"]
+    decided.fail(decided.claim("c"))
+    reprocess(decided)
+    assert decided.state("c") == "failed"
+    decided.policy({"ttl": {"hold": "10d"}, "retries": {"max_attempts": 1, "backoff": "1s"}})
+    reprocess(decided)
+    assert decided.state("c") == "selected"
+
+
+def test_what_the_policy_demands_now_is_done_though_it_is_worth_less(decided: World) -> None:
+    decided.policy({"ttl": {"hold": "10d"}, "limits": {"max_selected": 1}})
+    report = reprocess(decided)
+    assert (report["changed"], report["value"]) == (1, 3)
+    assert decided.states() == {"a": "pending", "b": "pending", "c": "selected"}
+
+
+def test_items_that_no_cycle_of_the_day_saw_are_not_its_business(decided: World) -> None:
+    decided.submit("new", 100, {"node": 1})
+    assert reprocess(decided)["items"] == 3
+    assert decided.state("new") == "pending"
+
+
+def test_a_day_without_cycles_is_decided_as_empty(decided: World) -> None:
+    (report,) = decided.engine.cycles.reprocess("p", DAY.replace(day=1), DAY.replace(day=1))
+    assert (report["items"], report["changed"]) == (0, 0)
+
+
+def test_several_days_are_one_cycle_each(decided: World) -> None:
+    reports = decided.engine.cycles.reprocess("p", DAY.replace(day=14), DAY.replace(day=16))
+    assert [report["day"].day for report in reports] == [14, 15, 16]
+
+
+def test_a_live_cycle_cannot_steal_what_is_being_decided_anew(decided: World) -> None:
+    """Between the snapshot of a reprocess and its commit a live cycle takes the place that became free."""
+    decided.engine.intake.set_capacity("p", "node", 3)
+    cycles = decided.engine.cycles
+    proposal = cycles.propose(cycles.graph(cycles.snapshot("p", day=DAY, mode=cycle_module.Mode.REPROCESS)))
+    decided.submit("thief", 100, {"node": 1})
+    decided.cycle()
+    report = cycles.commit(proposal)
+    assert (report["selected"], report["nofit"]) == (0, 1)
+    assert decided.use("node") == (3, 0)

@@ -108,16 +108,23 @@ def _running(program: Sequence[str], variables: Mapping[str, str], logs: Path) -
     try:
         yield started
     finally:
-        _signal_group(started, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            started.wait(STOP_S)
-        _signal_group(started, signal.SIGKILL)  # what did not listen, and what the program left behind
-        started.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if _ended(started, number):
+                break
 
 
-def _signal_group(started: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
+def _ended(started: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Signal the whole group; whether it is gone within the time it has, the code servers that the program started included."""
+    give_up = time.monotonic() + STOP_S
+    try:
         os.killpg(started.pid, number)
+        while time.monotonic() < give_up:
+            started.poll()  # takes its exit code, without which it would stay in the group
+            os.killpg(started.pid, 0)
+            time.sleep(0.05)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def _wait_until_ready(port: int, running: Mapping[str, subprocess.Popen[bytes]], logs: Path) -> None:

@@ -58,6 +58,8 @@ def anywhere(
     """The command line without a database, on the server of the tests."""
     monkeypatch.setenv("PIPELINE_HOME", str(settings.home))
     monkeypatch.setenv("PIPELINE_ARTIFACTS", str(tmp_path / "artifacts"))
+    # Where there is a Dagster home, cycles are reported to it: the tests share a server, and no such home.
+    monkeypatch.setattr(Settings, "dagster_home", property(lambda _: tmp_path / "dagster"))
     before = logging.root.handlers[:], logging.root.level
     yield CommandLine(capsys, tmp_path)
     logging.root.handlers[:], logging.root.level = before

@@ -20,12 +20,13 @@ READ_MOST = 500
 def failed_checks(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
     """A check that fails does not always fail its run, so no run-failure sensor sees it. At least once; the alert's key makes it once."""
     kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    storage = context.instance.event_log_storage  # the instance itself has a method for every kind of event but this one
     if context.cursor is None:  # begin at the end: old failures have been looked at
-        last = context.instance.get_event_records(dg.EventRecordsFilter(kind), limit=1)
+        last = storage.get_event_records(dg.EventRecordsFilter(kind), limit=1)
         context.update_cursor(str(last[0].storage_id if last else 0))
         return dg.SkipReason("begins to watch")
     after = dg.EventRecordsFilter(kind, after_cursor=int(context.cursor))
-    records = context.instance.get_event_records(after, limit=READ_MOST, ascending=True)
+    records = storage.get_event_records(after, limit=READ_MOST, ascending=True)
     failed = [alert for record in records if (alert := _of_check(record.event_log_entry))]
     for alert in failed:
         _raise(engine, alert)

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError  # of all errors that a run raises, this one has no public name
 from dagster._core.instance.ref import InstanceRef  # the public get() reads the environment, and this process has its own
 
-from pipeline_project import settings
 from pipeline_project.core.errors import CheckFailed
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.cycle import Report
@@ -54,7 +54,7 @@ class ControlRoom:
                     tags=asked.tags,
                     resources={"engine": self.engine},
                 )
-            except dg.DagsterAssetCheckFailedError as failure:
+            except DagsterAssetCheckFailedError as failure:
                 raise CheckFailed(f"pool {pool}, {day}: {failure}") from failure
         report: Report = run.output_for_node(assets.committed_decisions.op.name)
         return {**report, "checks": _counted(run.get_asset_check_evaluations())}
@@ -72,14 +72,6 @@ class ControlRoom:
             partition = key_of(report["day"], report["pool"])
             self.instance.report_runless_asset_event(dg.AssetMaterialization(asset.key, metadata=metadata, partition=partition))
         return True
-
-
-def run_cycle(
-    engine: Engine, pool: str, day: date | None = None, mode: Mode = Mode.LIVE, instance: dg.DagsterInstance | None = None
-) -> Report:
-    """One cycle through the assets; see ControlRoom.run_cycle. Without an instance, its run is forgotten at once."""
-    room = ControlRoom(engine=engine, job=live_job(settings.load()), instance=instance)
-    return room.run_cycle(pool, day or engine.inquiry.today(), mode)
 
 
 @contextmanager

@@ -1,0 +1,176 @@
+"""What wakes a pool, what does not, and what becomes of a run that failed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pytest
+
+from pipeline_project.orchestration.partitions import POOLS
+from pipeline_project.orchestration.requests import LIVE_CYCLE, MODE_TAG, POOL_TAG
+from pipeline_project.orchestration.sensors import ATTEMPTS_MAX, pending_work
+from tests.world import World, entered
+
+
+@dataclass
+class Watcher:
+    """The sensor and its daemon: ticks, keeps the cursor, and makes runs of what was asked for."""
+
+    world: World
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+    asked: list[dg.RunRequest] = field(default_factory=list)
+
+    def tick(self) -> list[dg.RunRequest]:
+        self._settle()
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources={"engine": self.world.engine})
+        result = pending_work(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        self.asked = list(result.run_requests or ())
+        return self.asked
+
+    def run(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+        tags = {**request.tags, "dagster/run_key": request.run_key or ""}
+        self.instance.add_run(dg.DagsterRun(job_name=LIVE_CYCLE, tags=tags, status=status))
+
+    def finish(self) -> None:
+        """All that was asked for succeeds."""
+        for request in self.asked:
+            self.run(request, dg.DagsterRunStatus.SUCCESS)
+
+    def _settle(self) -> None:
+        """Until everything written so far is below the horizon: writers in the server's other databases hold it back, too."""
+        with entered(self.world.engine.database) as connection:
+            written = int(connection.exec_driver_sql("select pg_current_xact_id()::text").scalar_one())
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up:
+            if int(self.world.engine.inquiry.changes("0", self.world.now()).horizon) > written:
+                return
+            time.sleep(0.02)
+        raise AssertionError("some transaction of another test holds the horizon back for a minute")
+
+
+@pytest.fixture
+def watcher(contested: World) -> Watcher:
+    """Nobody has looked yet."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Watcher(contested, instance)
+
+
+@pytest.fixture
+def calm(watcher: Watcher) -> Watcher:
+    """The first cycle has run, and its news was read."""
+    watcher.tick()
+    watcher.world.cycle()
+    watcher.finish()
+    assert watcher.tick() == []
+    return watcher
+
+
+def test_the_first_tick_asks_for_a_live_cycle_of_today_and_registers_the_pool(watcher: Watcher) -> None:
+    (request,) = watcher.tick()
+    assert request.partition_key == "2026-01-15|p"
+    assert (request.tags[MODE_TAG], request.tags[POOL_TAG]) == ("live", "p")
+    assert watcher.instance.get_dynamic_partitions(POOLS.name or "") == ["p"]
+    pool, horizon, attempt = (request.run_key or "").split(":")
+    assert (pool, attempt) == ("p", "1")
+    assert int(horizon) > 0
+
+
+def test_nothing_new_wakes_nobody(calm: Watcher) -> None:
+    assert calm.tick() == []
+
+
+def test_a_submission_wakes(calm: Watcher) -> None:
+    calm.world.submit("new", 5, {"gate": 1})
+    assert len(calm.tick()) == 1
+
+
+def test_a_revision_wakes(calm: Watcher) -> None:
+    calm.world.engine.intake.revise("p", "light", {"weight": 9})
+    assert len(calm.tick()) == 1
+
+
+def test_select_and_claim_do_not_wake_but_a_completion_does(calm: Watcher) -> None:
+    claims = calm.world.claim()
+    assert list(claims) == ["heavy"]
+    assert calm.tick() == []
+    calm.world.complete(claims)
+    assert len(calm.tick()) == 1
+
+
+def test_more_capacity_wakes(calm: Watcher) -> None:
+    calm.world.resources(gate=2)
+    assert len(calm.tick()) == 1
+
+
+def test_another_policy_wakes(calm: Watcher) -> None:
+    calm.world.policy({"limits": {"max_selected": 1}})
+    assert len(calm.tick()) == 1
+
+
+def test_a_not_before_that_passes_wakes(calm: Watcher) -> None:
+    calm.world.submit("later", 5, {"gate": 1}, not_before="2026-01-15T12:10:00+00:00")
+    calm.tick()
+    calm.finish()
+    calm.tick()
+    calm.world.advance(minutes=9)
+    assert calm.tick() == []
+    calm.world.advance(minutes=2)
+    assert len(calm.tick()) == 1
+
+
+def test_a_paused_pool_sleeps_until_it_is_resumed(calm: Watcher) -> None:
+    calm.world.engine.intake.pause("p")
+    calm.world.submit("new", 5, {"gate": 1})
+    assert calm.tick() == []
+    calm.world.engine.intake.resume("p")
+    assert len(calm.tick()) == 1
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_one_live_cycle_of_a_pool_is_in_flight_and_what_happens_meanwhile_is_not_forgotten(
+    watcher: Watcher, status: dg.DagsterRunStatus
+) -> None:
+    (request,) = watcher.tick()
+    watcher.run(request, status)
+    watcher.world.submit("new", 5, {"gate": 1})
+    assert watcher.tick() == []
+    (run,) = watcher.instance.get_runs()
+    watcher.instance.delete_run(run.run_id)
+    watcher.finish()
+    (second,) = watcher.tick()
+    assert second.run_key != request.run_key
+
+
+def test_a_failed_run_is_asked_for_again_under_another_key_but_not_for_ever(watcher: Watcher) -> None:
+    keys = []
+    while asked := watcher.tick():
+        keys.append(asked[0].run_key or "")
+        watcher.run(asked[0], dg.DagsterRunStatus.FAILURE)
+    assert [key.rsplit(":", 1)[1] for key in keys] == [str(n) for n in range(1, ATTEMPTS_MAX + 1)]
+    assert len({key.rsplit(":", 1)[0] for key in keys}) == 1
+    watcher.world.submit("new", 5, {"gate": 1})
+    assert (watcher.tick()[0].run_key or "").endswith(":1")
+
+
+def test_a_run_that_a_tick_asked_for_and_nobody_made_is_asked_for_again(watcher: Watcher) -> None:
+    watcher.tick()
+    (again,) = watcher.tick()
+    assert (again.run_key or "").endswith(":2")
+
+
+def test_what_a_person_cancelled_is_left_alone(watcher: Watcher) -> None:
+    (request,) = watcher.tick()
+    watcher.run(request, dg.DagsterRunStatus.CANCELED)
+    assert watcher.tick() == []
+
+
+def test_a_cursor_from_another_server_starts_over(calm: Watcher) -> None:
+    assert calm.cursor
+    horizon = calm.cursor.split('"')[3]
+    calm.cursor = calm.cursor.replace(f'"{horizon}"', '"999999999999999"')
+    assert len(calm.tick()) == 1

@@ -51,7 +51,7 @@ class Ground:
         places = {
             "$$": "$",
             SECRET: str(self.secret),
-            "/app/": f"{PROJECT}/",
+            "/app/workspace.yaml": str(self.home / "workspace.yaml"),
             "0.0.0.0": "127.0.0.1",  # noqa: S104  # replaced, not bound
             "@database:5432/pipeline": f"@/pipeline?host={self.server.server.socket}",
             "3000": str(self.port),
@@ -86,6 +86,8 @@ def ground(settings: Settings, tmp_path: Path) -> Iterator[Ground]:
     """A server of its own, as empty as a new container's."""
     secret = tmp_path / "postgres_password"
     secret.write_text("o'a+b/c=\n")
+    # Nothing to load: loading the real definitions twice costs more than all the rest, and `pipeline up` is tested with them.
+    (tmp_path / "workspace.yaml").write_text("load_from: []\n")
     with socket.socket() as probe, EmbeddedPostgres(settings.home / "compose") as server:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -124,6 +126,13 @@ def test_a_service_is_written_with_keys_that_compose_knows(name: str) -> None:
 def test_a_lasting_service_is_looked_after(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert SERVICES[name]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+
+
+def test_dagster_loads_the_workspace_of_the_image() -> None:
+    named = {SERVICES[name]["command"][-1] for name in ("webserver", "daemon")}
+    assert named == {"/app/workspace.yaml"}
+    assert re.search(r"^WORKDIR /app$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    assert (PROJECT / "workspace.yaml").is_file()
 
 
 def test_images_are_pinned() -> None:

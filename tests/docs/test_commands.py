@@ -29,7 +29,7 @@ SHOWN = [pytest.param(command, id=f"{name(page)}: {command}") for page in WRITTE
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_a_command_that_is_shown_can_be_given(command: str) -> None:
-    _, *arguments = shlex.split(command.replace("...", "WORD"))
+    _, *arguments = shlex.split(re.sub(r"\bDAY\b", "2026-01-31", command.replace("...", "WORD")))
     parse(typer.main.get_command(build()), "pipeline", arguments)
 
 

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import exc
 
 from pipeline_project.cli import failures
 from pipeline_project.core import errors
-from tests.cli.conftest import CommandLine, Submit
+from pipeline_project.engine.inquiry import Inquiry
+from pipeline_project.store.database import Database
+from tests.cli.conftest import CommandLine
+from tests.world import entered
 
 PIPELINE = Path(sys.executable).with_name("pipeline")
 HEAVY = ("numpy", "sqlalchemy", "dagster", "numba", "pydantic_settings", "alembic", "pandas", "pyarrow")
@@ -69,13 +73,14 @@ def test_every_expected_failure_has_its_exit_code(
     assert anywhere.shown("pools", "list", exits=code) == ("", f"{failure.__name__}: because\n")
 
 
-def test_what_postgresql_refuses_is_one_sentence(pipeline: CommandLine, submit: Submit, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline_project.engine.inquiry.Inquiry.pools", lambda self: sql(self, "select 1 / 0"))
+def test_what_postgresql_refuses_is_one_sentence(pipeline: CommandLine, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inquiry, "pools", lambda self: sql(self, "select 1 / 0"))
     failed = pipeline("pools", "list", exits=1)["error"]
     assert failed["kind"] == "DatabaseError"
     assert failed["message"].startswith("PostgreSQL 22012: division by zero.")
     monkeypatch.setattr(
-        "pipeline_project.engine.inquiry.Inquiry.pools",
+        Inquiry,
+        "pools",
         lambda self: sql(self, "insert into pipeline.pool (name, created_at) values ('p', now())"),
     )
     failed = pipeline("pools", "list", exits=5)["error"]
@@ -83,12 +88,16 @@ def test_what_postgresql_refuses_is_one_sentence(pipeline: CommandLine, submit: 
     assert "pool_name_key" in failed["message"]
 
 
-def test_a_connection_that_breaks_is_one_sentence(pipeline: CommandLine, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pipeline_project.engine.inquiry.Inquiry.pools", lambda self: sql(self, "select pg_terminate_backend(pg_backend_pid())")
-    )
+def test_a_connection_that_breaks_is_one_sentence(pipeline: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(inquiry: Inquiry) -> None:
+        with inquiry._database.begin() as connection, entered(database) as superuser:
+            mine = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+            assert superuser.execute(sa.text("select pg_terminate_backend(:pid, 10000)"), {"pid": mine}).scalar_one()
+            connection.exec_driver_sql("select 1")
+
+    monkeypatch.setattr(Inquiry, "pools", broken)
     failed = pipeline("pools", "list", exits=1)["error"]
-    assert failed["kind"] == "DatabaseUnavailable"
+    assert failed["kind"] == "DatabaseUnavailable", failed
     assert "the connection to the database was lost" in failed["message"]
 
 
@@ -130,6 +139,7 @@ def raising(failure: BaseException) -> Callable[..., None]:
     return fail
 
 
-def sql(inquiry: object, text: str) -> None:
-    with inquiry._database.begin() as connection:  # type: ignore[attr-defined]  # the failure of a statement, not of a mock
+def sql(inquiry: Inquiry, text: str) -> None:
+    """The failure of a statement, not of a mock."""
+    with inquiry._database.begin() as connection:
         connection.exec_driver_sql(text)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,9 +76,13 @@ def template(settings: Settings, server: EmbeddedPostgres) -> str:
 def clones(settings: Settings, template: str) -> Callable[[], AbstractContextManager[Database]]:
     """Fresh databases with the schema, each a clone of the template that is dropped after its block."""
 
+    original = Database.find(template, settings)
+
     @contextmanager
     def clone() -> Iterator[Database]:
-        database = Database.find(f"t{uuid4().hex}", settings)
+        name = f"t{uuid4().hex}"
+        doors = {door: getattr(original, door).set(database=name) for door in ("url", "admin")}
+        database = replace(original, name=name, _engines=[], **doors)  # without looking for the server again, a tenth of a second
         with maintenance(database) as connection:
             connection.execute(sa.text(f'create database "{database.name}" template "{template}"'))
         yield database

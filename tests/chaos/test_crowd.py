@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -15,7 +16,6 @@ from pipeline_project.core.errors import Refused, Retryable, StalePlan
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
-from pipeline_project.engine.execution import Execution
 from tests.store.planting import run
 
 SECONDS = 8
@@ -127,23 +127,32 @@ def drain(engine: Engine, pool: str) -> None:
 
 
 def test_the_locks_of_a_crowd_never_form_a_ring(engine: Engine, pool: str) -> None:
-    """Commits, releases, cancels and completions of the same items at the same time wait in one order."""
+    """Revisions, commits, rollbacks, claims and failures of the same items at the same time wait for each other in one order."""
     keys = [f"i{n}" for n in range(60)]
-    engine.intake.submit(pool, [{"key": key, "weight": 1, "demands": {"fuel": 1, f"r{n % 5}": 1}} for n, key in enumerate(keys)])
-    dice = random.Random(3)
-    execution = Execution(engine.database)
 
-    def shuffle_and_finish() -> None:
-        claims = [(claim["item"], claim["token"]) for claim in execution.claim(pool, "e", most=9)]
-        dice.shuffle(claims)
-        execution.fail(pool, claims, error="again")
+    def rows(dice: random.Random, n: int) -> list[dict[str, Any]]:
+        shuffled = dice.sample(keys, n)
+        return [{"key": key, "weight": dice.randrange(9), "demands": {"fuel": 1, f"r{int(key[1:]) % 5}": 1}} for key in shuffled]
 
-    actor = Actor(engine, pool, 7)
-    until = time.monotonic() + 3
-    deeds = [actor.cycle, shuffle_and_finish, shuffle_and_finish, lambda: execution.heartbeat(pool, "e") and None, actor.sweep]
+    actors = [Actor(engine, pool, seed) for seed in range(4)]
+    engine.intake.submit(pool, rows(actors[0].dice, len(keys)))
+
+    def revise(actor: Actor) -> None:
+        engine.intake.submit(pool, rows(actor.dice, 8))
+
+    def fail(actor: Actor) -> None:
+        claims = [(claim["item"], claim["token"]) for claim in engine.execution.claim(pool, "e", most=9)]
+        engine.execution.heartbeat(pool, "e")
+        engine.execution.fail(pool, actor.dice.sample(claims, len(claims)), error="again")
+
+    def decide(actor: Actor) -> None:
+        actor.cycles.rollback(actor.cycles.run(pool)["cycle"], pool=pool)
+
+    until = time.monotonic() + 4
+    deeds = [partial(deed, actor) for deed, actor in zip((revise, revise, fail, decide), actors, strict=True)]
     with ThreadPoolExecutor(len(deeds)) as threads:
-        for future in [threads.submit(keep_doing, deed, until) for deed in deeds]:
-            future.result()
+        done = [future.result() for future in [threads.submit(keep_doing, deed, until) for deed in deeds]]
+    assert all(done), done
     with engine.database.begin() as connection:
         run(connection, "select pg_stat_force_next_flush()")
         assert run(connection, "select deadlocks from pg_stat_database where datname = current_database()").scalar_one() == 0

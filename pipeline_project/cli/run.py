@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # imported inside the functions: `pipeline --help` must not w
 
 PROJECT: Final = Path(pipeline_project.__file__).parents[1]
 VERBATIM: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # the other program's options are its own
+PROCESSES: Final = "3"  # on two cores: a test waits for a server, or for other processes, a third of its time
 OWN_PROCESSES: Final = ("-n", "--numprocesses", "--pdb", "--trace", "no:xdist")  # pytest arguments that know how many processes they want
 
 
@@ -43,9 +44,9 @@ def execute(
 
 
 def run_tests(arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]")] = None) -> None:
-    """Run the test suite, on two processes unless the arguments say otherwise."""
+    """Run the test suite, on three processes unless the arguments say otherwise."""
     chosen = list(arguments or ())
-    parallel = [] if any(argument.startswith(OWN_PROCESSES) for argument in chosen) else ["-n", "2"]
+    parallel = [] if any(argument.startswith(OWN_PROCESSES) for argument in chosen) else ["-n", PROCESSES]
     os.chdir(PROJECT)
     os.execve(sys.executable, [sys.executable, "-m", "pytest", *parallel, *chosen], {**os.environ, **_ground()})  # noqa: S606  # as below
 

@@ -64,8 +64,10 @@ def _faults(name: str, frame: pd.DataFrame, rules: Sequence[Any]) -> list[str]:
     import great_expectations as gx
 
     batch = _batches(name).get_batch({"dataframe": frame})
-    result = batch.validate(gx.ExpectationSuite(name=name, expectations=list(rules)))
-    return [_fault(name, one) for one in result.results if not one.success]
+    suite = gx.ExpectationSuite(name=name, expectations=list(rules))
+    if batch.validate(suite, result_format="BOOLEAN_ONLY").success:  # half the work, and nearly always all of it
+        return []
+    return [_fault(name, one) for one in batch.validate(suite, result_format="BASIC").results if not one.success]
 
 
 def _fault(table: str, result: Any) -> str:

@@ -45,14 +45,14 @@ def test_an_unknown_program_is_a_usage_error_with_its_name(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], ["-n", "2"]),
-        (["-k", "word", "--color=no"], ["-n", "2", "-k", "word", "--color=no"]),
+        ([], ["-n", "3"]),
+        (["-k", "word", "--color=no"], ["-n", "3", "-k", "word", "--color=no"]),
         (["-n0", "tests/core"], ["-n0", "tests/core"]),
         (["--pdb"], ["--pdb"]),
         (["-p", "no:xdist"], ["-p", "no:xdist"]),
     ],
 )
-def test_the_suite_runs_on_two_processes_unless_the_arguments_say_otherwise(
+def test_the_suite_runs_on_three_processes_unless_the_arguments_say_otherwise(
     given: list[str], expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     became: list[str] = []

@@ -11,7 +11,10 @@ from typing import Final
 from pipeline_project.solvers import kernels
 
 # Bottom up: a module compiles the loops that it calls in others with its own.
-MODULES: Final = ("incidence", "components", "cliques", "greedy", "certify", "improvement", "local_search", "prices", "exact", "portfolio")
+MODULES: Final = (
+    *("incidence", "components", "cliques", "greedy", "certify", "reductions", "merging", "unit_walk", "general_walk"),
+    *("local_search", "prices", "exact", "portfolio"),
+)
 
 
 def main() -> None:

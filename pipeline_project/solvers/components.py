@@ -44,6 +44,12 @@ class Components:
     def group(self, i: int) -> Int64:
         return self.members[self.starts[i] : self.starts[i + 1]]
 
+    def members_of(self, groups: Int64) -> Int64:
+        """int64: the candidates of these groups, ascending."""
+        is_in = np.zeros(self.count, np.bool_)
+        is_in[groups] = True
+        return np.flatnonzero(is_in[self.label])
+
     def sums(self, values: Int64) -> Int64:
         """int64[g]: exact sums of a column over each group."""
         total = np.zeros(self.count, np.int64)

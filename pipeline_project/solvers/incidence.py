@@ -32,13 +32,23 @@ class Incidence(NamedTuple):
     @classmethod
     def of(cls, problem: PackingProblem) -> Incidence:
         """O(n + m + k): one counting sort."""
-        assert problem.n < 2**31, "candidate numbers are 32-bit in the loops"
-        starts, resources, quantities = _own(problem.indptr), _own(problem.resources), _own(problem.quantities)
-        row_starts = np.zeros(problem.m + 1, np.int64)
-        np.cumsum(np.bincount(resources, minlength=problem.m), out=row_starts[1:])
-        holders, held = np.empty(len(resources), np.int32), np.empty(len(resources), np.int64)
-        _transpose(starts, resources, quantities, row_starts[:-1].copy(), holders, held)
-        return cls(_own(problem.weights), starts, resources, quantities, _own(problem.capacities), row_starts, holders, held)
+        columns = owned(problem.indptr), owned(problem.resources), owned(problem.quantities)
+        return cls.from_rows(owned(problem.weights), *columns, owned(problem.capacities))
+
+    @classmethod
+    def from_rows(cls, weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64) -> Incidence:
+        """From the demands of each candidate. O(n + m + k)."""
+        n, m, k = len(weights), len(capacities), len(resources)
+        assert max(n, k) < 2**31, "candidates and demand rows have 32-bit numbers in the loops"
+        row_starts, holders, held = np.zeros(m + 1, np.int64), np.empty(k, np.int32), np.empty(k, np.int64)
+        _transpose(starts, resources, quantities, row_starts, holders, held)
+        return cls(weights, starts, resources, quantities, capacities, row_starts, holders, held)
+
+    def problem(self) -> PackingProblem:
+        """The same as a problem, for those who know nothing of incidences."""
+        return PackingProblem(
+            weights=self.weights, indptr=self.starts, resources=self.resources, quantities=self.quantities, capacities=self.capacities
+        )
 
     @property
     def n(self) -> int:
@@ -53,10 +63,9 @@ class Incidence(NamedTuple):
         return len(self.resources)
 
     def left_by(self, chosen: Bools) -> Int64:
-        """int64[m]: what these candidates leave of each resource."""
-        rows = np.repeat(chosen, np.diff(self.starts))
+        """int64[m]: what these candidates leave of each resource. O(n + k)."""
         left = self.capacities.copy()
-        np.subtract.at(left, self.resources[rows], self.quantities[rows])
+        _take_all(self, left, chosen)
         return left
 
 
@@ -66,18 +75,24 @@ INCIDENCE = record(Incidence, (i8[::1], i8[::1], i4[::1], i8[::1], i8[::1], i8[:
 Column = TypeVar("Column", Int32, Int64)
 
 
-def _own(column: Column) -> Column:
-    # A compiled loop takes writable, contiguous arrays; those that come from Arrow are neither ours nor writable.
+def owned(column: Column) -> Column:
+    """A compiled loop takes writable, contiguous arrays; those that come from Arrow are neither ours nor writable."""
     return np.require(column, requirements=("C", "W"))
 
 
 @kernel(i8[::1], i4[::1], i8[::1], i8[::1], i4[::1], i8[::1])
-def _transpose(starts: Int64, resources: Int32, quantities: Int64, place: Int64, holders: Int32, held: Int64) -> None:
+def _transpose(starts: Int64, resources: Int32, quantities: Int64, row_starts: Int64, holders: Int32, held: Int64) -> None:
+    """One counting sort: row_starts begins as zeros; while rows are filled, row_starts[r + 1] is where the next holder of r goes."""
+    for r in resources:
+        row_starts[r + 1] += 1
+    total = 0
+    for r in range(1, len(row_starts)):
+        total, row_starts[r] = total + row_starts[r], total
     for c in range(len(starts) - 1):
         for e in range(starts[c], starts[c + 1]):
-            at = place[resources[e]]
+            at = row_starts[resources[e] + 1]
             holders[at], held[at] = c, quantities[e]
-            place[resources[e]] += 1
+            row_starts[resources[e] + 1] += 1
 
 
 @kernel(INCIDENCE, i8[::1], i8, returns=flag)
@@ -93,3 +108,10 @@ def take(inc: Incidence, free: Int64, c: int, sign: int) -> None:
     """Take what candidate c demands out of `free` (sign 1), or give it back (sign -1)."""
     for e in range(inc.starts[c], inc.starts[c + 1]):
         free[inc.resources[e]] -= sign * inc.quantities[e]
+
+
+@kernel(INCIDENCE, i8[::1], flag[::1])
+def _take_all(inc: Incidence, free: Int64, chosen: Bools) -> None:
+    for c in range(len(chosen)):
+        if chosen[c]:
+            take(inc, free, c, 1)

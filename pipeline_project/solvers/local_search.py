@@ -1,133 +1,187 @@
-"""Iterated local search: force a candidate in, repair around it, keep the result unless it is too much worse, and do it again.
+"""Local search among the candidates that prices leave in doubt: two walks, on two cores if there are two, whose answer does not depend on it.
 
-Everything is local: a trial costs what it touches, whatever the size of the problem, and is undone from its log. Candidates are drawn
-by how little prices say about them (small reduced weight, either way). What may be lost by a trial falls from `heat` to nothing within
-an epoch, and epochs double in length, so that the search needs not know its budget and any two runs share their beginning.
+Many candidates: both walks start each round from the same selection, and what either has changed is put together again, part by part
+(`merging`); so the round goes twice as far as one walk would. Few candidates, where every change touches every other: the walks race
+at different heats, from the best selection known, and the winner's heat is the middle of the next race. They meet after fixed numbers
+of trials and steps, never by the clock. Heat is measured by what prices say is lost: the gap, per chosen candidate in doubt.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline_project.core.packing import Int64
-from pipeline_project.solvers.improvement import BOARD, HEAD, LOGGED, NOBODY, TAIL, Board, ImprovementParams, insert, move, settle, wake
-from pipeline_project.solvers.incidence import INCIDENCE, Incidence, take
-from pipeline_project.solvers.kernels import i8, kernel
-from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.solver import Bools
+from pipeline_project.core.packing import Bools, Int64
+from pipeline_project.solvers.core_problem import core_of, in_doubt
+from pipeline_project.solvers.greedy import fill
+from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.merging import best_of, changes_of_both
+from pipeline_project.solvers.meter import SLICE, Meter
+from pipeline_project.solvers.neighbours import Neighbours
+from pipeline_project.solvers.randomness import HOTTEST
+from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.walks import walks
 
-RANDOM = numba.types.uint64[::1]
+Result = TypeVar("Result")
+Both = Callable[[Callable[[int], Result]], list[Result]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSearchParams:
-    """heat          loss that the first trials of an epoch may bring, as a share of the mean chosen weight, at 100,000 candidates;
-                  with fewer each is tried more often and can cool from hotter: it goes with one over the root of their number
-    epoch_steps   length of the first epoch, per demand; each next one is twice as long
-    trial_steps   what one repair may cost
-    log_length    moves of one trial that can be undone
+    """core_shares       width of each successive core: what its chosen candidates could lose, in gaps
+    together_min      with at least so many chosen candidates in the core the walks work together, below they race
+    round_trials      trials of one round of working together, per chosen candidate: few, so that changes seldom meet
+    hot, hot_max      heat to begin with: in gaps per chosen candidate, and at most this share of the mean chosen weight
+    race_hot, race_hot_max   the same for the first race
+    race_spread       the two heats of a race are the middle times and divided by this
+    epoch_steps       of the first race, per demand and candidate; each next one takes half as long again
+    coldest           share of its heat that an epoch ends with
     """
 
-    heat: float = 0.02
+    core_shares: tuple[float, ...] = (5.0, 20.0)
+    together_min: int = 2_000
+    round_trials: float = 0.4
+    hot: float = 3.0
+    hot_max: float = 0.15
+    race_hot: float = 1.5
+    race_hot_max: float = 0.4
+    race_spread: float = 1.5
     epoch_steps: int = 200
-    trial_steps: int = 100_000
-    log_length: int = 4_096
+    epoch_growth: float = 1.5
+    coldest: float = 0.1
 
 
 DEFAULT: Final = LocalSearchParams()
-MOVES: Final = ImprovementParams()
-UNIT: Final = 1024  # heat is counted in parts of a point: where weights are small, less than one is allowed at a time
-LOOK_EVERY: Final = 20  # steps per demand until the best selection is looked at: on a small problem it does not last long
-HOTTEST: Final = 2.0**57
-WHATEVER_IT_COSTS: Final = -(2**62)
+COOLINGS: Final = 40  # heats of one race
 
 
-def search(inc: Incidence, chosen: Bools, order: Int64, seed: int, meter: Meter, params: LocalSearchParams = DEFAULT) -> Bools:
-    """The best selection met on the way from `chosen`, which is changed; `order`: candidates, the most doubtful first."""
-    if not len(order):
-        return chosen
-    board = Board.of(inc, chosen, MOVES, params.log_length)
-    generator = np.array([(seed * 0x9E3779B97F4A7C15 + 0x2545F4914F6CDD1D) % 2**64 | 1], np.uint64)
-    value = best_value = int(inc.weights[chosen].sum())
-    best, heat = chosen.copy(), params.heat * math.sqrt(1e5 / len(order)) * value / max(1, int(chosen.sum()))
-    epoch, age = params.epoch_steps * (inc.k + inc.n), 0
-    while steps := meter.slice():
-        if age >= epoch:
-            epoch, age = 2 * epoch, 0
-            board, value = Board.of(inc, best.copy(), MOVES, params.log_length), best_value
-        cold = 1.0 - age / epoch
-        allowed = int(min(heat * cold * cold * UNIT, HOTTEST))
-        steps = min(steps, LOOK_EVERY * (inc.k + inc.n))
-        gain, done = _trials(inc, board, order, generator, allowed, steps, params.trial_steps)
-        meter.spend(done)
-        age, value = age + int(done), value + int(gain)
-        if value > best_value:
-            best[:], best_value = board.chosen, value
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """What prices say before the search.
+
+    worth  float64[n]  reduced weights: what each candidate is worth beyond the price of what it demands
+    open   int64       the candidates of components that may still be improved
+    bound  float       what the value of these is at most
+    """
+
+    worth: Floats
+    open: Int64
+    bound: float
+
+
+def search(inc: Incidence, chosen: Bools, doubt: Doubt, seed: int, meter: Meter, params: LocalSearchParams = DEFAULT) -> Bools:
+    """The best selection met on the way from `chosen`, never worth less."""
+    best = chosen.copy()
+    for i, share in enumerate(params.core_shares):
+        value = int(inc.weights[doubt.open[best[doubt.open]]].sum())
+        if value >= doubt.bound or not meter.affords(inc.k + inc.n):
+            break
+        gap = doubt.bound - value
+        core = core_of(inc, best, in_doubt(best, doubt.worth, doubt.open, gap, share))
+        meter.spend(2 * (inc.k + inc.n))
+        part = meter.phase(1 / (len(params.core_shares) - i))
+        found = _Search(core.inc, best[core.candidates], gap, seed + 7 * i, part, params).run()
+        meter.close(part)
+        best[core.candidates] = found
+        fill(inc, doubt.open, inc.left_by(best), best)
     return best
 
 
-@kernel(RANDOM, i8, returns=i8)
-def _below(generator: NDArray[np.uint64], n: int) -> int:
-    """A number in 0..n-1 (xorshift64, Marsaglia 2003)."""
-    x = generator[0]
-    x ^= x << np.uint64(13)
-    x ^= x >> np.uint64(7)
-    x ^= x << np.uint64(17)
-    generator[0] = x
-    return np.int64(((x >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))  # type: ignore[return-value]  # compiled
+class _Search:
+    """Two walks over one problem, and the best they have found."""
+
+    def __init__(self, inc: Incidence, start: Bools, gap: float, seed: int, meter: Meter, params: LocalSearchParams) -> None:
+        self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
+        self.best = start.copy()
+        self._candidates = np.flatnonzero(inc.weights > 0)
+        self._walks = walks(inc, Neighbours.of(inc), (2 * seed, 2 * seed + 1))
+
+    def run(self) -> Bools:
+        if not len(self._candidates):
+            return self.best
+        with _two_threads() as both:
+            count = self._settle(both)
+            mean = self._value(self.best) / max(1, count)
+            per_chosen = self._gap / max(1, count)
+            if count >= self._params.together_min:
+                self._work_together(both, min(self._params.hot * per_chosen, self._params.hot_max * mean, HOTTEST))
+            else:
+                self._race(both, min(self._params.race_hot * per_chosen, self._params.race_hot_max * mean, HOTTEST))
+        return self.best
+
+    def _settle(self, both: Both[int]) -> int:
+        """Bring both walks to the start and improve it, each half of the candidates; returns how many are chosen."""
+        halves = self._candidates[::2].copy(), self._candidates[1::2].copy()
+        start, limit = self.best, self._meter.left // 2
+        for walk in self._walks:
+            walk.adopt(start)
+        self._meter.spend(sum(both(lambda i: self._walks[i].settle(halves[i], limit))))
+        self.best = self._meet(start)
+        return int(self.best.sum())
+
+    def _meet(self, before: Bools) -> Bools:
+        """Put together what both walks made of `before`, and bring both there."""
+        merged = changes_of_both(self._inc, before, self._walks[0].chosen, self._walks[1].chosen)
+        for walk in self._walks:
+            walk.adopt(merged)
+        self._meter.spend(4 * self._inc.n + self._inc.k // 4)
+        return merged
+
+    def _work_together(self, both: Both[tuple[int, int]], hottest: float) -> None:
+        meter, current = self._meter, self.best
+        while limit := meter.slice():
+            heat = hottest * _cooled(meter.progress, self._params.coldest)
+            trials = max(1, int(self._params.round_trials * int(current.sum())))
+            done = both(
+                lambda i, heat=heat, trials=trials, limit=limit: self._walks[i].walk(self._candidates, heat, trials, limit, track=False)
+            )
+            meter.spend(sum(work for work, _ in done))
+            current = self._meet(current)
+            self.best = best_of(self._inc, self.best, current)
+
+    def _race(self, both: Both[tuple[int, int]], middle: float) -> None:
+        meter, spread, steps = self._meter, self._params.race_spread, float(self._params.epoch_steps * (self._inc.k + self._inc.n))
+        while meter.affords(0) and meter.left:
+            heats = middle * spread, middle / spread
+            for walk in self._walks:
+                walk.adopt(self.best)
+                walk.forget_best()
+            self._run_epoch(both, heats, int(steps))
+            values = [walk.best_value for walk in self._walks]
+            if max(values) > self._value(self.best):
+                self.best = self._walks[values.index(max(values))].best.copy()
+            if values[0] != values[1]:
+                middle = min(heats[values.index(max(values))], HOTTEST)
+            steps *= self._params.epoch_growth
+
+    def _run_epoch(self, both: Both[tuple[int, int]], heats: Sequence[float], steps: int) -> None:
+        meter, at = self._meter, 0
+        while at < steps and (limit := min(meter.slice(), max(1, steps // COOLINGS), SLICE // 2)):
+            cold = _cooled(at / steps, self._params.coldest)
+            done = both(lambda i, cold=cold, limit=limit: self._walks[i].walk(self._candidates, heats[i] * cold, limit, limit, track=True))
+            meter.spend(sum(work for work, _ in done))
+            at += limit
+
+    def _value(self, chosen: Bools) -> int:
+        return int(self._inc.weights[chosen].sum())
 
 
-@kernel(RANDOM, i8, returns=i8)
-def _allowed_loss(generator: NDArray[np.uint64], heat: int) -> int:
-    """Metropolis acceptance without a logarithm, whose last bit differs between machines: heat / UNIT for each of the heads in a row."""
-    heads = 0
-    while heads < 30 and _below(generator, 2):
-        heads += 1
-    return heads * heat // UNIT
+def _cooled(progress: float, coldest: float) -> float:
+    # By multiplication alone: the last bit of a power differs between machines.
+    return max(coldest, (1.0 - progress) * (1.0 - progress))
 
 
-@kernel(INCIDENCE, BOARD, returns=i8)
-def _undo(inc: Incidence, board: Board) -> int:
-    """Take back what the log says; returns the work."""
-    work = 0
-    for i in range(board.counts[LOGGED] - 1, -1, -1):
-        c = board.log[i] if board.log[i] >= 0 else -1 - board.log[i]
-        back_in = board.log[i] < 0
-        board.chosen[c] = back_in
-        take(inc, board.free, c, 1 if back_in else -1)
-        work += inc.starts[c + 1] - inc.starts[c]
-    return work
+@contextmanager
+def _two_threads() -> Iterator[Both[Result]]:
+    with ThreadPoolExecutor(1) as other:
 
+        def both(work: Callable[[int], Result]) -> list[Result]:
+            second = other.submit(work, 1)
+            return [work(0), second.result()]
 
-@kernel(INCIDENCE, BOARD, i8[::1], RANDOM, i8, i8, i8, returns=numba.types.UniTuple(i8, 2))
-def _trials(
-    inc: Incidence, board: Board, order: Int64, generator: NDArray[np.uint64], heat: int, steps: int, trial_steps: int
-) -> tuple[int, int]:
-    """Trials until the steps are spent; returns the gain and the work."""
-    counts, n = board.counts, len(order)
-    total, done = 0, 0
-    while done < steps:
-        counts[LOGGED] = 0
-        c = order[_below(generator, n) * _below(generator, n) // n]
-        if board.chosen[c]:
-            move(inc, board, c, -1)
-            gain, work = -inc.weights[c], wake(inc, board, c)
-        else:
-            gain, work = insert(inc, board, c, NOBODY, WHATEVER_IT_COSTS)
-        repaired, more = settle(inc, board, c, trial_steps)
-        while counts[HEAD] != counts[TAIL]:  # too long a repair: nobody may wait for the next trial
-            board.waiting[board.ring[counts[HEAD]]] = False
-            counts[HEAD] = (counts[HEAD] + 1) % len(board.ring)
-        gain += repaired
-        done += 1 + work + more
-        if gain < -_allowed_loss(generator, heat) and counts[LOGGED] < len(board.log):
-            done += _undo(inc, board)
-        else:
-            total += gain
-    return total, done
+        yield both

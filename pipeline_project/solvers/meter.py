@@ -18,6 +18,7 @@ class Meter:
 
     def __init__(self, budget: Budget, clock: Clock = time.monotonic) -> None:
         self._clock = clock
+        self._begin = clock()
         self._deadline = None if budget.seconds is None else clock() + budget.seconds
         self.limit = budget.steps
         self.spent = 0
@@ -27,8 +28,7 @@ class Meter:
         """A meter for a part of what is left, in steps and seconds alike; settle it with `close`."""
         part = Meter(Budget(steps=max(1, int(self.left * share)), seconds=None), self._clock)
         if self._deadline is not None:
-            now = self._clock()
-            part._deadline = now + share * (self._deadline - now)
+            part._deadline = part._begin + share * (self._deadline - part._begin)
         return part
 
     def close(self, part: Meter) -> None:
@@ -48,6 +48,18 @@ class Meter:
 
     def spend(self, steps: int) -> None:
         self.spent += int(steps)
+
+    @property
+    def progress(self) -> float:
+        """How much of the budget is gone, 0 to 1: in steps, or in seconds where these will clearly end it first."""
+        gone = min(1.0, self.spent / self.limit)
+        if self._deadline is None:
+            return gone
+        seconds = (self._clock() - self._begin) / max(1e-9, self._deadline - self._begin)
+        if seconds <= 2 * gone + 0.02:
+            return gone
+        self.struck = True
+        return min(1.0, seconds)
 
     @property
     def left(self) -> int:

@@ -18,13 +18,13 @@ from pipeline_project.solvers.competitors import COMPETITORS, Competitor
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.greedy import descending, fill, pack, plain_orders
-from pipeline_project.solvers.improvement import improve
 from pipeline_project.solvers.incidence import Incidence
-from pipeline_project.solvers.local_search import search
+from pipeline_project.solvers.local_search import Doubt, search
+from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.prices import ExactPrices, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.reductions import Reduced, reduce
-from pipeline_project.solvers.solver import Budget
+from pipeline_project.solvers.solver import Budget, Floats
 from pipeline_project.solvers.standing import Standing
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,12 @@ DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of one core, when noth
 class PortfolioParams:
     """Shares of what is left when a phase begins; what a phase leaves over goes to the next.
 
-    prices       the bound, the start and the proofs hang on them
-    improvement  of the start
-    small        search of the small components; most end after microseconds
-    search       local search before the competitors; afterwards it gets all that is left
+    prices  the bound, the start and the proofs hang on them
+    small   search of the small components; most end after microseconds
+    search  local search before the competitors; afterwards it gets all that is left
     """
 
-    prices: float = 0.35
-    improvement: float = 0.5
+    prices: float = 0.25
     small: float = 0.5
     search: float = 0.2
 
@@ -67,15 +65,15 @@ def solve(
     """
     meter = Meter(_reserved(problem, budget))
     reduced = reduce(problem)
-    inc = Incidence.of(reduced.problem)
+    inc = reduced.inc
     standing = Standing(inc, Components.of(inc))
     _start_plain(standing, reduced, start)
-    prices, doubtful = _start_priced(standing, meter, params) if meter.affords(0) else _unpriced(inc)
+    prices, worth = _start_priced(standing, meter, params) if meter.affords(0) else _unpriced(inc)
     _prove(standing, prices, meter, params)
-    _search(standing, doubtful, meter.phase(params.search), meter, seed)
+    _search(standing, worth, meter.phase(params.search), meter, seed)
     for competitor in competitors:
-        _compete(standing, reduced.problem, competitor, meter, seed)
-    _search(standing, doubtful, meter.phase(1.0), meter, seed + 1)
+        _compete(standing, competitor, meter, seed)
+    _search(standing, worth, meter.phase(1.0), meter, seed + 1)
     return _checked(problem, _certified(problem, reduced, standing, prices, meter, seed), budget, seed)
 
 
@@ -95,11 +93,8 @@ def _start_plain(standing: Standing, reduced: Reduced, start: Int64 | None) -> N
         standing.offer(pack(standing.inc, order), "greedy")
 
 
-def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> tuple[ExactPrices, Int64]:
-    """Take candidates in the order of the relaxation, then insert what is worth more than it evicts.
-
-    Returns the prices, and the candidates in the order of how little these say about them.
-    """
+def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> tuple[ExactPrices, Floats]:
+    """Take candidates in the order of the relaxation; returns the prices and what each candidate is worth beyond them."""
     inc = standing.inc
     part = meter.phase(params.prices)
     relaxed = find_prices(inc, part)
@@ -107,19 +102,15 @@ def _start_priced(standing: Standing, meter: Meter, params: PortfolioParams) -> 
     worth = np.empty(inc.n)
     reduced_weights(inc, relaxed.per_unit, worth)
     order = np.lexsort((-worth, -np.round(relaxed.share, 3)))
-    part = meter.phase(params.improvement)
-    for chosen in (pack(inc, order), standing.chosen.copy()):
-        improve(inc, chosen, order, part)
-        standing.offer(chosen, "prices")
-    meter.close(part)
+    standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")
     prices = exact_prices(inc, relaxed.per_unit)
     standing.price(prices)
-    return prices, np.argsort(np.abs(worth), kind="stable")
+    return prices, worth
 
 
-def _unpriced(inc: Incidence) -> tuple[ExactPrices, Int64]:
+def _unpriced(inc: Incidence) -> tuple[ExactPrices, Floats]:
     # The clock struck before the search began: everything that follows finds nothing to do.
-    return ExactPrices(per_unit=np.zeros(inc.m, np.int64), scale=1, safe=False), np.zeros(0, np.int64)
+    return ExactPrices(per_unit=np.zeros(inc.m, np.int64), scale=1, safe=False), np.zeros(inc.n)
 
 
 def _prove(standing: Standing, prices: ExactPrices, meter: Meter, params: PortfolioParams) -> None:
@@ -132,17 +123,16 @@ def _prove(standing: Standing, prices: ExactPrices, meter: Meter, params: Portfo
     standing.claim(proven, standing.value[proven], "exact")
 
 
-def _search(standing: Standing, doubtful: Int64, part: Meter, meter: Meter, seed: int) -> None:
+def _search(standing: Standing, worth: Floats, part: Meter, meter: Meter, seed: int) -> None:
     """Local search in the components that are still open."""
-    is_open = np.zeros(standing.parts.count, np.bool_)
-    is_open[standing.open()] = True
-    order = doubtful[is_open[standing.parts.label[doubtful]]]
-    if len(order):
-        standing.offer(search(standing.inc, standing.chosen.copy(), order, seed, part), "search")
+    todo = standing.open()
+    if len(todo):
+        doubt = Doubt(worth=worth, open=standing.parts.members_of(todo), bound=standing.bound_of(todo))
+        standing.offer(search(standing.inc, standing.chosen, doubt, seed, part), "search")
     meter.close(part)
 
 
-def _compete(standing: Standing, problem: PackingProblem, competitor: Competitor, meter: Meter, seed: int) -> None:
+def _compete(standing: Standing, competitor: Competitor, meter: Meter, seed: int) -> None:
     """Give a competitor each component that is still open, time in proportion to its size."""
     todo = standing.open()
     todo = todo[standing.parts.sizes[todo] <= competitor.candidates_max]
@@ -151,7 +141,7 @@ def _compete(standing: Standing, problem: PackingProblem, competitor: Competitor
         if not meter.affords(0):  # only a clock can say so; what a competitor needs at least, it says itself
             return
         group = standing.parts.group(g)
-        part, _ = problem.restrict(group)
+        part = standing.problem_of(g)
         if not competitor.accepts(part):
             continue
         turn = meter.phase(max(0.1, float(sizes[i] / sizes[i:].sum())))
@@ -192,7 +182,7 @@ def _certified(problem: PackingProblem, reduced: Reduced, standing: Standing, pr
         solvers=standing.solvers(),
         seed=seed,
         steps=meter.spent,
-        prices=reduced.original_prices(problem, prices.per_unit),
+        prices=reduced.original_prices(problem.m, prices.per_unit),
         scale=prices.scale,
         claims=[replace(claim, candidates=reduced.candidates[claim.candidates]) for claim in standing.claims()],
         reproducible=not meter.struck,

@@ -7,11 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Claim
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.prices import ExactPrices, component_bounds
+from pipeline_project.solvers.reductions import cut_out
 from pipeline_project.solvers.solver import Bools
 
 NOBODY: Final = ""
@@ -69,6 +70,17 @@ class Standing:
         best = np.where(self._prover == NOBODY, self._by_prices(everyone), self._claimed)
         found = np.flatnonzero(self.value < best)
         return found[np.argsort(self.parts.sizes[found], kind="stable")]
+
+    def bound_of(self, components: Int64) -> float:
+        """What the value of these is at most, as far as is known."""
+        best = np.where(self._prover == NOBODY, self._by_prices(np.arange(self.parts.count)), self._claimed)
+        return float(best[components].sum(dtype=np.float64))
+
+    def problem_of(self, g: int) -> PackingProblem:
+        """One component as a problem of its own; its candidates are the positions within the group."""
+        members = np.zeros(self.inc.n, np.bool_)
+        members[self.parts.group(g)] = True
+        return cut_out(self.inc, members, self.inc.capacities).inc.problem()
 
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up."""

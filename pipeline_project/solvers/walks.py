@@ -1,0 +1,48 @@
+"""What a walk over selections is, and which kind suits a problem."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pipeline_project.core.packing import Bools, Int64
+from pipeline_project.solvers.general_walk import GeneralWalk
+from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.neighbours import Neighbours
+from pipeline_project.solvers.unit_walk import UnitWalk
+
+
+class Walk(Protocol):
+    """A selection that moves. It holds its own state and random numbers: two walks may run on two cores at once."""
+
+    def adopt(self, chosen: Bools) -> None:
+        """Move to this feasible selection; the work is in what differs."""
+        ...
+
+    def settle(self, candidates: Int64, steps: int) -> int:
+        """Insert whoever of these is worth more than it evicts, and whoever that makes affordable; returns the work."""
+        ...
+
+    def walk(self, candidates: Int64, heat: float, trials: int, steps: int, *, track: bool) -> tuple[int, int]:
+        """Trials that flip one of `candidates` each, until either limit; (work, trials done). Losses of `heat` on average are accepted.
+
+        `track` keeps the best selection met on the way, at a cost that only a small problem can bear.
+        """
+        ...
+
+    def forget_best(self) -> None: ...
+
+    @property
+    def chosen(self) -> Bools: ...
+
+    @property
+    def best(self) -> Bools: ...
+
+    @property
+    def best_value(self) -> int: ...
+
+
+def walks(inc: Incidence, neighbours: Neighbours | None, seeds: tuple[int, ...]) -> list[Walk]:
+    """One walk for each seed, from nothing chosen."""
+    if neighbours is None:
+        return [GeneralWalk(inc, seed) for seed in seeds]
+    return [UnitWalk(inc, neighbours, seed) for seed in seeds]

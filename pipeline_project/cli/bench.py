@@ -1,8 +1,11 @@
-"""`pipeline bench cycle`: measurements as commands, each in its own fresh database."""
+"""`pipeline bench cycle`, `pipeline bench selection`: measurements as commands."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,12 +16,9 @@ from pipeline_project.core.errors import UsageError
 if TYPE_CHECKING:
     from pipeline_project.engine.engine import Engine
 
-app = typer.Typer(no_args_is_help=True, help="Measure. Each benchmark makes its own database and drops it.")
+Value = TypeVar("Value")
 
-
-@app.callback()
-def one_command_each() -> None:
-    """Keeps `bench cycle` two words while it is the only benchmark: typer would drop the second."""
+app = typer.Typer(no_args_is_help=True, help="Measure. A benchmark that needs a database makes its own and drops it.")
 
 
 @app.command("cycle", epilog=examples("pipeline bench cycle", "pipeline bench cycle --items 100000 --demands 3 --through engine,dagster"))
@@ -36,6 +36,127 @@ def cycle(
     results = [_measure(family, peer.strip()) for peer in through.split(",")]
     shown = ("peer", "items", "demands", "import_items_s", "cycle_s", "seconds", "per_second", "selected", "gap", "peak_mb")
     console.emit({"results": results}, as_json=as_json, human=[console.table("cycle", results, shown)])
+
+
+@app.command(
+    "selection",
+    epilog=examples(
+        "pipeline bench selection",
+        "pipeline bench selection --families uniform,skewed --sizes 1000,100000 --seconds 1,10,60 --seeds 1,2,3 --plot gap.svg",
+        "pipeline bench selection --instances DIR --seconds 10 --peers chils,cpsat,highs --json",
+    ),
+)
+def selection(
+    instances: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A problem directory, or a folder of them, instead of families.")
+    ] = None,
+    families: Annotated[
+        str | None, typer.Option(help="Families to generate, or all. Default: six that differ most.", show_default=False)
+    ] = None,
+    sizes: Annotated[str, typer.Option(help="Candidates of each generated instance.")] = "1000",
+    draws: Annotated[str, typer.Option(help="Seeds of the generators: one instance each.")] = "1",
+    seconds: Annotated[str, typer.Option(help="Budgets: wall-clock time from reading the problem on.")] = "1",
+    seeds: Annotated[str, typer.Option(help="Seeds of the solvers; tables show medians over them.")] = "1",
+    peers: Annotated[
+        str, typer.Option(help="Who else: some of chils, cpsat, highs, greedy, networkx.")
+    ] = "chils,cpsat,highs,greedy,networkx",
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw gap over time into an .svg, .png or .pdf file.")] = None,
+    as_json: console.Json = False,
+) -> None:
+    """The solver and its peers side by side: equal time and cores, every answer verified. A minute or two unless asked for more."""
+    from pipeline_project.bench import selection as bench
+
+    if plot is not None:
+        from pipeline_project.bench.plots import check_format
+
+        check_format(plot)
+    chosen = bench.stored(instances) if instances is not None else _generated(families, sizes, draws)
+    protocol = bench.Protocol(
+        peers=_peers(peers),
+        seconds=_listed("--seconds", seconds, float, "numbers above 0", lambda value: 0 < value < float("inf")),
+        seeds=_listed("--seeds", seeds, int, "whole numbers from 0 on", lambda value: 0 <= value < 2**31),
+    )
+    rows = bench.compare(chosen, protocol, _tell)
+    if plot is not None:
+        from pipeline_project.bench.plots import gap_over_time
+
+        gap_over_time(rows, plot)
+    console.emit(
+        {"results": rows, "summary": bench.against_best(rows)},
+        as_json=as_json,
+        human=_tables(bench.medians(rows), bench.against_best(rows)),
+    )
+
+
+DEFAULT_FAMILIES = "uniform,quantities,clustered,regions,intervals,matching"
+
+
+def _generated(families: str | None, sizes: str, draws: str) -> list[Any]:
+    from pipeline_project.bench.families import FAMILIES
+    from pipeline_project.bench.selection import generated
+
+    names = list(FAMILIES) if families == "all" else [name.strip() for name in (families or DEFAULT_FAMILIES).split(",")]
+    return generated(
+        names,
+        _listed("--sizes", sizes, int, "whole numbers from 40 to 10000000", lambda value: 40 <= value <= 10_000_000),
+        _listed("--draws", draws, int, "whole numbers from 0 on", lambda value: value >= 0),
+    )
+
+
+def _peers(text: str) -> dict[str, str]:
+    """Ours first, always."""
+    from pipeline_project.bench.peers import EXTRA, PEERS
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in PEERS:
+            raise UsageError(f"--peers: expected some of {', '.join(PEERS)}, found {name!r}")
+        if name in EXTRA and find_spec(EXTRA[name]) is None:
+            raise UsageError(
+                f"--peers: {name} is not installed; `./pipeline exec -- python -m pip install {EXTRA[name]}` brings it, or leave it out"
+            )
+    return {name: PEERS[name] for name in dict.fromkeys(["pipeline", *names])}
+
+
+def _listed(option: str, text: str, read: Callable[[str], Value], expected: str, holds: Callable[[Value], bool]) -> list[Value]:
+    try:
+        values = [read(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(holds(value) for value in values):
+        raise UsageError(f"{option}: expected {expected} with commas between them, found {text!r}")
+    return values
+
+
+def _tell(row: dict[str, Any]) -> None:
+    """A line for each trial on stderr, so that one who waits sees how far it is."""
+    value = "no answer" if row["value"] is None else f"{row['value']:,}"
+    why = "" if row["status"] == "ok" else f" ({row['status']}{': ' if row['reason'] else ''}{row['reason']})"
+    console.err.print(f"{row['instance']}  {row['seconds']:g} s  seed {row['seed']}  {row['peer']}: {value} in {row['used']:.2f} s{why}")
+
+
+def _tables(rows: list[dict[str, Any]], summary: list[dict[str, Any]]) -> list[Any]:
+    """One table per budget, then the families."""
+    shown = []
+    for seconds in dict.fromkeys(row["seconds"] for row in rows):
+        lines = [
+            {
+                **{name: row[name] for name in ("instance", "n", "peer")},
+                "value": f"{row['value']:,.0f}",
+                "of_best": f"{row['percent']:.3f} %",
+                "gap": "proven" if row["proven"] == row["seeds"] else f"{row['gap']:.3%}" if row["gap"] < 1 else "",
+                "used_s": f"{row['used']:.2f}",
+                "peak_mb": f"{row['peak_mb']:,.0f}",
+                "status": row["status"],
+            }
+            for row in rows
+            if row["seconds"] == seconds
+        ]
+        shown.append(console.table(f"{seconds:g} s, medians over seeds", lines))
+    if summary:
+        lines = [{**row, "ratio": f"{row['ratio']:.3f} %", "least": f"{row['least']:.3f} %", "gap": f"{row['gap']:.3%}"} for row in summary]
+        shown.append(console.table("pipeline against the best peer", lines))
+    return shown
 
 
 def _measure(family: Any, peer: str) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""Gap over time as a picture, a panel for each instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline_project.bench.selection import OURS, medians
+from pipeline_project.core.errors import UsageError
+
+FORMATS: Final = (".svg", ".png", ".pdf")
+COLUMNS: Final = 3
+LEAST: Final = 1e-4
+"""Percent: the axis is logarithmic, and nothing below is drawn lower."""
+
+
+def check_format(path: Path) -> None:
+    """Refuse a name that no picture can have, before hours of measuring."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"--plot: expected a file that ends in {', '.join(FORMATS)}, found {path}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--plot: expected a folder that exists, found {path.absolute().parent}")
+
+
+def gap_over_time(rows: list[dict[str, Any]], path: Path) -> None:
+    """x: seconds; y: percent below the best bound that anybody proved, median over seeds; both logarithmic."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    points = medians(rows)
+    names = list(dict.fromkeys(point["instance"] for point in points))
+    peers = list(dict.fromkeys(point["peer"] for point in points))
+    lines = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(4 * min(COLUMNS, len(names)), 3 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(lines, min(COLUMNS, len(names)), number + 1)
+        for colour, peer in enumerate(peers):
+            drawn = [point for point in points if (point["instance"], point["peer"]) == (name, peer) and point["from_bound"] < 1]
+            drawn.sort(key=lambda point: float(point["seconds"]))
+            gaps = [max(LEAST, 100 * point["from_bound"]) for point in drawn]
+            axes.plot([point["seconds"] for point in drawn], gaps, "o-", color=f"C{colour}", label=peer, linewidth=2 if peer == OURS else 1)
+        axes.set(title=name, xscale="log", yscale="log", xlabel="seconds", ylabel="% below the best bound")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 * min(COLUMNS, len(names)))
+    figure.savefig(path)

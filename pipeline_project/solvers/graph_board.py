@@ -15,7 +15,7 @@ from pipeline_project.core.packing import Int32, Int64
 from pipeline_project.solvers.kernels import i4, i8, kernel, record
 
 WEIGHT, BEGIN, LENGTH, ROOM, DEGREE, MARK, WAITS, ALIVE = range(8)  # columns of `vertices`
-GROWTH_MAX: Final = 3  # a struction may put so many vertices more than v has neighbours in place of v and its neighbours
+GROWTH_MAX: Final = 4  # a struction may put so many vertices more than v has neighbours in place of v and its neighbours
 SUMS, SHAPES, CONFINES, COUNTS = range(4)  # tiers; COUNTS + i: structions that save 2 - i vertices
 TIERS: Final = COUNTS + 3 + GROWTH_MAX
 WAKES: Final = TIERS - 1

@@ -67,7 +67,7 @@ class Kernelized:
     """A smaller graph, and the way back: optimum(original) = offset + optimum(graph).
 
     graph        what is left to decide, numbered anew; neighbours ascend
-    weights      int64[nk]  >= 1
+    weights      int64[nk]  >= 1; their sum does not exceed that of the original, or 2**62 if that is more
     offset       what is decided already, in points
     exhausted    no rule applies any more; False when steps or memory were spent, or too little came of them
     steps        work done, about one visited edge each
@@ -109,7 +109,7 @@ class Kernelized:
 
 
 def kernelize(graph: Graph, weights: Int64, steps_max: int) -> Kernelized:
-    """Reduce until no rule applies, or the steps are spent, or two passes' worth of them took almost nothing away.
+    """Reduce until no rule applies, or the steps are spent, or half a pass's worth of them took almost nothing away.
 
     graph    is not changed
     weights  int64[n]  >= 0, their sum fits int64; whoever is worth nothing is dropped
@@ -117,7 +117,7 @@ def kernelize(graph: Graph, weights: Int64, steps_max: int) -> Kernelized:
     """
     board = _board(graph, weights)
     counts = board.counts
-    exhausted = run(board, steps_max, max(WINDOW_MIN, 2 * (len(weights) + len(graph.neighbours))))
+    exhausted = run(board, steps_max, max(WINDOW_MIN, (len(weights) + len(graph.neighbours)) // 2))
     survivors = np.flatnonzero(board.vertices[: counts[USED], ALIVE])
     starts = np.zeros(len(survivors) + 1, np.int64)
     np.cumsum(board.vertices[survivors, DEGREE], out=starts[1:])
@@ -207,7 +207,6 @@ def _replay_backward(log: Int32, ends: Int64, state: Bools) -> None:
                 x = int(log[near + j]) if j < degree else int(first) if j == degree else used + j - degree - 1
                 if state[x]:
                     chosen = j
-                state[x] = False
             state[first] = chosen < 0
             for i in range(degree):
                 state[log[near + i]] = chosen >= 0 and bool(log[near + degree + chosen] >> i & 1)

@@ -68,14 +68,14 @@ NEIGHBOURHOOD, PENDANT, DOMINATED, SIMPLICIAL, TWIN, UNCONFINED, OUTWEIGHS, FOLD
 SUM_DEGREE: Final = 64  # larger neighbourhoods are not even added up
 SCAN_DEGREE: Final = 48  # and these not compared: a set of neighbours is one word of bits
 SCAN_STEPS: Final = 1_024  # what one comparison may visit
-SET_DEGREE: Final = 6  # up to here all independent sets of neighbours are listed, 2**d at most
+SET_DEGREE: Final = 7  # up to here all independent sets of neighbours are listed, 2**d at most
 FAR_MAX: Final = 96  # neighbours of neighbours that a struction may join,
 FAR_LENGTH: Final = 4_096  # and how long their lists may be: they are read in full
 CONFINED_MAX: Final = 16
 PROGRESS: Final = 256  # a window of steps must take away one vertex in so many
 ENTRY_MAX: Final = 256  # what one rule may write to the log,
 ENTRIES_MAX: Final = 64  # in how many entries
-TOTAL_MAX: Final = 2**62  # structions may raise the sum of all weights so far
+TOTAL_MAX: Final = 2**62  # so far structions may raise the sum of all weights, so that no sum of some of them overflows
 
 NEAR, ADJACENT, SETS, EXCESS, FAR, TOUCHED, SET, SET_WEIGHT = range(8)  # rows of `scratch`
 SCRATCH: Final = (8, 256)
@@ -122,12 +122,12 @@ def _sums(board: Board, v: int) -> bool:
     if degree > SUM_DEGREE:
         return True
     compact(board, v)
-    begin, total = board.vertices[v, BEGIN], 0
-    for i in range(begin, begin + degree):
+    i, total = board.vertices[v, BEGIN], 0
+    end = i + degree
+    while i < end and total <= weight:
         total += board.vertices[board.pool[i], WEIGHT]
-        if total > weight:
-            break
-    board.counts[STEPS] += degree + 1
+        i += 1
+    board.counts[STEPS] += degree - (end - i)
     if total <= weight:
         board.fired[NEIGHBOURHOOD] += 1
         _take(board, v)

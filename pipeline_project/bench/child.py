@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline_project.bench.trial import Cannot, Peer, Turn, status_mb
 from pipeline_project.core.packing import PackingProblem
+from pipeline_project.core.selection import Selection
 from pipeline_project.store.problems import read_problem
 
 
@@ -33,13 +34,15 @@ def main(reference: str, channel: int) -> None:
 def _outcome(peer: Peer, directory: Path, turn: Turn) -> tuple[str, Any]:
     try:
         problem: PackingProblem = read_problem(directory).problem
-        selection = peer.solve(problem, turn)
+        selection: Any = peer.solve(problem, turn)  # whatever it is: peers are strangers
     except Cannot as reason:
         return "cannot", str(reason)
     except MemoryError as reason:
         return "out of memory", str(reason)
     except Exception as failure:  # whatever it is, it belongs into the table, not into a traceback
         return "crashed", f"{type(failure).__name__}: {failure}"
+    if not isinstance(selection, Selection):
+        return "crashed", f"answered with a {type(selection).__name__}"
     return "done", (selection, status_mb(Path("/proc/self/status").read_text(), "VmHWM"))
 
 

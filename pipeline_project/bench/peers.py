@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -73,7 +74,12 @@ def _chils(problem: PackingProblem, turn: Turn) -> Selection:
     # The graph in one piece: edge by edge through Python would not be fair.
     library.chils_set_graph(solver, n, starts.ctypes.data, neighbours.ctypes.data, weights.ctypes.data)
     del graph
-    library.chils_run_full(solver, max(1e-3, turn.left() - 0.01 - n * HANDOVER_S), 4, turn.seed)
+    seconds = max(1e-3, turn.left() - 0.01 - n * HANDOVER_S)
+    # It looks at its own clock once in 128 moves, which may take it seconds; it can be asked to stop at once, too.
+    stop = threading.Timer(seconds, library.chils_request_stop)
+    stop.daemon = True
+    stop.start()
+    library.chils_run_full(solver, seconds, 4, turn.seed)
     size = library.chils_solution_get_size(solver)
     found = library.chils_solution_get_independent_set(solver)
     inside = np.ctypeslib.as_array(found, (size,)).astype(np.int64) if size else np.zeros(0, np.int64)
@@ -218,7 +224,8 @@ def _matching(problem: PackingProblem, rows: Bools) -> Selection:
         wants[c].append(r)
     graph: nx.Graph[int | str] = nx.Graph()
     for c in np.flatnonzero(fits & (problem.weights > 0)).tolist():
-        one, other = (*wants[c], f"{c}a", f"{c}b")[:2]  # who wants less than two has an end of its own
+        ends: list[int | str] = [*wants[c], f"{c}a", f"{c}b"]
+        one, other = ends[:2]  # who wants less than two has an end of its own
         weight = int(problem.weights[c])
         if not graph.has_edge(one, other) or graph.edges[one, other]["weight"] < weight:
             graph.add_edge(one, other, weight=weight, candidate=c)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from pipeline_project.bench.selection import OURS, medians
 from pipeline_project.core.errors import UsageError
 
@@ -30,6 +32,7 @@ def gap_over_time(rows: list[dict[str, Any]], path: Path) -> None:
     points = medians(rows)
     names = list(dict.fromkeys(point["instance"] for point in points))
     peers = list(dict.fromkeys(point["peer"] for point in points))
+    budgets = [float(point["seconds"]) for point in points]
     lines = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(4 * min(COLUMNS, len(names)), 3 * lines), layout="constrained")
     FigureCanvasAgg(figure)
@@ -41,5 +44,11 @@ def gap_over_time(rows: list[dict[str, Any]], path: Path) -> None:
             gaps = [max(LEAST, 100 * point["from_bound"]) for point in drawn]
             axes.plot([point["seconds"] for point in drawn], gaps, "o-", color=f"C{colour}", label=peer, linewidth=2 if peer == OURS else 1)
         axes.set(title=name, xscale="log", yscale="log", xlabel="seconds", ylabel="% below the best bound")
+        axes.set_xlim(min(budgets) / 1.5, max(budgets) * 1.5)
+        if not any(np.size(line.get_xdata()) for line in axes.lines):  # nobody proved a bound
+            axes.set_ylim(LEAST, 100)
+        for axis in (axes.xaxis, axes.yaxis):  # 10, not ten to the power of one
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 * min(COLUMNS, len(names)))
     figure.savefig(path)

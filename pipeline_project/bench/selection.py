@@ -14,6 +14,7 @@ from pipeline_project.bench.families import FAMILIES, write_problem
 from pipeline_project.bench.trial import Limits, Trial, run
 from pipeline_project.core.errors import UsageError
 from pipeline_project.core.packing import PackingProblem
+from pipeline_project.core.selection import Certificate
 from pipeline_project.core.verification import verify
 from pipeline_project.store.problems import read_problem
 
@@ -94,18 +95,25 @@ def compare(instances: Iterable[Instance], protocol: Protocol, progress: Callabl
 
 
 def judged(problem: PackingProblem, trial: Trial, latest: float) -> Row:
-    """What a trial is worth: the best answer that came in time and that the checker finds nothing wrong with."""
+    """What a trial is worth: the best answer that came in time and that the checker finds nothing wrong with.
+
+    late_value  what it had when it came too late; it does not count, but a reader may want to know what was missed
+    """
     status, reason = trial.status, trial.reason
-    in_time = [selection for seconds, selection in trial.answers if seconds <= latest]
-    wrong = [verify(problem, selection) for selection in in_time]
-    sound = [selection.certificate for selection, violations in zip(in_time, wrong, strict=True) if not violations]
-    if wrong and wrong[-1]:  # an earlier answer that was right does not make up for it
-        status, reason, sound = "infeasible", str(wrong[-1][0]), []
-    value = max((certificate.value for certificate in sound), default=None)
-    bound = min((certificate.upper_bound for certificate in sound), default=None)
+    certificates: dict[bool, list[Certificate]] = {True: [], False: []}
+    for seconds, selection in trial.answers:
+        violations = verify(problem, selection)
+        if violations:
+            status, reason = "infeasible", str(violations[0])
+        else:
+            certificates[seconds <= latest].append(selection.certificate)
+    in_time = [] if status == "infeasible" else certificates[True]  # who lies once is not believed the next time
+    value = max((certificate.value for certificate in in_time), default=None)
+    bound = min((certificate.upper_bound for certificate in in_time), default=None)
     return {
         "used": round(trial.used, 3),
         "value": value,
+        "late_value": max((certificate.value for certificate in certificates[False]), default=None),
         "upper_bound": bound,
         "proven": value is not None and value == bound,
         "peak_mb": round(trial.peak_mb, 1),
@@ -149,6 +157,7 @@ def medians(rows: list[Row]) -> list[Row]:
             "gap": median(1.0 if row["gap"] is None else row["gap"] for row in group),
             "from_bound": median(1.0 if row["from_bound"] is None else row["from_bound"] for row in group),
             "proven": sum(row["proven"] for row in group),
+            "answers": sum(row["value"] is not None for row in group),
             "seeds": len(group),
             "used": median(row["used"] for row in group),
             "peak_mb": max(row["peak_mb"] for row in group),

@@ -131,7 +131,8 @@ def _listed(option: str, text: str, read: Callable[[str], Value], expected: str,
 def _tell(row: dict[str, Any]) -> None:
     """A line for each trial on stderr, so that one who waits sees how far it is."""
     value = "no answer" if row["value"] is None else f"{row['value']:,}"
-    why = "" if row["status"] == "ok" else f" ({row['status']}{': ' if row['reason'] else ''}{row['reason']})"
+    reason = row["reason"] or (f"{row['late_value']:,}" if row["late_value"] is not None else "")
+    why = "" if row["status"] == "ok" else f" ({row['status']}{': ' if reason else ''}{reason})"
     console.err.print(f"{row['instance']}  {row['seconds']:g} s  seed {row['seed']}  {row['peer']}: {value} in {row['used']:.2f} s{why}")
 
 
@@ -142,8 +143,8 @@ def _tables(rows: list[dict[str, Any]], summary: list[dict[str, Any]]) -> list[A
         lines = [
             {
                 **{name: row[name] for name in ("instance", "n", "peer")},
-                "value": f"{row['value']:,.0f}",
-                "of_best": f"{row['percent']:.3f} %",
+                "value": f"{row['value']:,.0f}" if row["answers"] else "",
+                "of_best": f"{row['percent']:.3f} %" if row["answers"] else "",
                 "gap": "proven" if row["proven"] == row["seeds"] else f"{row['gap']:.3%}" if row["gap"] < 1 else "",
                 "used_s": f"{row['used']:.2f}",
                 "peak_mb": f"{row['peak_mb']:,.0f}",

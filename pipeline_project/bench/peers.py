@@ -32,27 +32,21 @@ def _greedy(problem: PackingProblem, turn: Turn) -> Selection:
     """The loop that everybody writes first: by weight, then by weight for what is demanded."""
     share = problem.quantities / np.maximum(problem.capacities[problem.resources], 1)
     size = np.bincount(problem.candidates(), share, problem.n)
+    begin, resources, quantities = problem.indptr.tolist(), problem.resources.tolist(), problem.quantities.tolist()
     best = np.zeros(0, np.int64)
     for rank in (problem.weights.astype(float), problem.weights / np.maximum(size, 1e-9)):
-        chosen = _fitting(problem, np.argsort(-rank, kind="stable"), turn)
-        best = max(best, chosen, key=lambda candidates: int(problem.weights[candidates].sum()))
+        free, chosen = problem.capacities.tolist(), []
+        for number, c in enumerate(np.argsort(-rank, kind="stable").tolist()):
+            rows = range(begin[c], begin[c + 1])
+            if all(quantities[e] <= free[resources[e]] for e in rows):
+                chosen.append(c)
+                for e in rows:
+                    free[resources[e]] -= quantities[e]
+            if number % 10_000 == 0 and turn.left() < 0.02 + problem.n * HANDOVER_S:
+                break
+        best = max(best, np.array(chosen, np.int64), key=lambda candidates: int(problem.weights[candidates].sum()))
         turn.report(answer(problem, best, None, "greedy"))
     return answer(problem, best, None, "greedy")
-
-
-def _fitting(problem: PackingProblem, order: Int64, turn: Turn) -> Int64:
-    """Whatever still fits, in this order, as long as there is time."""
-    begin, resources, quantities = problem.indptr.tolist(), problem.resources.tolist(), problem.quantities.tolist()
-    free, chosen = problem.capacities.tolist(), []
-    for number, c in enumerate(order.tolist()):
-        rows = range(begin[c], begin[c + 1])
-        if all(quantities[e] <= free[resources[e]] for e in rows):
-            chosen.append(c)
-            for e in rows:
-                free[resources[e]] -= quantities[e]
-        if number % 10_000 == 0 and turn.left() < 0.02:
-            break
-    return np.array(chosen, np.int64)
 
 
 def _chils(problem: PackingProblem, turn: Turn) -> Selection:

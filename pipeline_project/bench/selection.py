@@ -153,6 +153,7 @@ def medians(rows: list[Row]) -> list[Row]:
             "peer": peer,
             "seconds": seconds,
             "value": median(row["value"] or 0 for row in group),
+            "late_value": median(max(row["value"] or 0, row["late_value"] or 0) for row in group),
             "percent": median(row["percent"] or 0.0 for row in group),
             "gap": median(1.0 if row["gap"] is None else row["gap"] for row in group),
             "from_bound": median(1.0 if row["from_bound"] is None else row["from_bound"] for row in group),
@@ -168,10 +169,15 @@ def medians(rows: list[Row]) -> list[Row]:
 
 
 def against_best(rows: list[Row]) -> list[Row]:
-    """One row for each budget and family: our median against the best peer's, over its instances. ratio: ours in percent of theirs."""
+    """One row for each budget and family: our median against the best peer's, over its instances.
+
+    ratio, least   median and worst of ours in percent of theirs
+    with_late      the median when what came too late counted as well, theirs and not ours
+    ahead, level   how many instances
+    """
     found = []
     for (seconds, family), group in _grouped(medians(rows), "seconds", "family").items():
-        ratios, winners = [], []
+        ratios, with_late, winners = [], [], []
         for _, same in _grouped(group, "instance").items():
             ours = next((row for row in same if row["peer"] == OURS), None)
             others = [row for row in same if row["peer"] != OURS]
@@ -179,7 +185,8 @@ def against_best(rows: list[Row]) -> list[Row]:
                 continue
             best = max(others, key=lambda row: row["value"])
             winners.append(best["peer"])
-            ratios.append(100 * ours["value"] / best["value"] if best["value"] else 100.0)
+            ratios.append(_percent(ours["value"], best["value"]))
+            with_late.append(_percent(ours["value"], max(row["late_value"] for row in others)))
         if ratios:
             ours_in_all = [row for row in group if row["peer"] == OURS]
             found.append(
@@ -190,6 +197,7 @@ def against_best(rows: list[Row]) -> list[Row]:
                     "best_peer": max(set(winners), key=winners.count),
                     "ratio": median(ratios),
                     "least": min(ratios),
+                    "with_late": median(with_late),
                     "ahead": sum(ratio > 100 for ratio in ratios),
                     "level": sum(ratio == 100 for ratio in ratios),
                     "gap": median(row["gap"] for row in ours_in_all),
@@ -204,6 +212,10 @@ def _grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
     return groups
+
+
+def _percent(value: float, of: float) -> float:
+    return 100 * value / of if of else 100.0
 
 
 def _below(value: int | None, bound: int | None) -> float | None:

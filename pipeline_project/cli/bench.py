@@ -155,7 +155,8 @@ def _tables(rows: list[dict[str, Any]], summary: list[dict[str, Any]]) -> list[A
         ]
         shown.append(console.table(f"{seconds:g} s, medians over seeds", lines))
     if summary:
-        lines = [{**row, "ratio": f"{row['ratio']:.3f} %", "least": f"{row['least']:.3f} %", "gap": f"{row['gap']:.3%}"} for row in summary]
+        shares = ("ratio", "least", "with_late")
+        lines = [{**row, **{name: f"{row[name]:.3f} %" for name in shares}, "gap": f"{row['gap']:.3%}"} for row in summary]
         shown.append(console.table("pipeline against the best peer", lines))
     return shown
 

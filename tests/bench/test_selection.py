@@ -33,6 +33,7 @@ def row(peer: str, value: int | None, bound: int | None = None, **others: Any) -
         "peak_mb": 1.0,
         "status": "ok",
         "reason": "",
+        "late_value": None,
     }
     return given | {"peer": peer, "value": value, "upper_bound": bound, "proven": value is not None and value == bound} | others
 
@@ -65,6 +66,11 @@ def test_a_family_is_ours_against_the_best_peer_instance_by_instance() -> None:
     assert (found["instances"], found["ahead"], found["level"]) == (3, 1, 1)
     assert found["least"] == pytest.approx(100 * 100 / 101)
     assert found["ratio"] == 100
+
+
+def test_what_came_late_does_not_count_but_is_not_hidden() -> None:
+    (found,) = selection.against_best(selection.placed([row("pipeline", 90), row("x", 80), row("late", None, late_value=120)]))
+    assert (found["best_peer"], found["ratio"], found["with_late"]) == ("x", 112.5, 75)
 
 
 def test_a_folder_of_problems_and_a_problem_are_both_instances(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def counts(problem, turn):
 
 globals().update({name.upper(): Peer(name=name, solve=solve) for name, solve in list(globals().items()) if callable(solve)})
 """
-LIMITS = Limits(memory_mb=400, grace_s=0.6, late_s=0.2)
+LIMITS = Limits(threads=1, memory_mb=400, grace_s=0.6, late_s=0.2)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.kernels import flag, i8, kernel
 from pipeline_project.solvers.solver import Bools
@@ -28,6 +28,22 @@ def merge_pairs(inc: Incidence, pairs: Bools) -> list[Int64]:
     members, ends = np.empty(4 * len(rows) + inc.n, np.int64), np.zeros(len(rows) + 1, np.int64)
     count = _cover(first, second, adjacent, adjacent.copy(), members, ends)
     return np.split(members[: ends[count]], ends[1:count])
+
+
+def with_cliques(inc: Incidence) -> Incidence:
+    """The same problem with its pairs merged; candidates keep their numbers."""
+    unit = (inc.capacities == 1) & (np.diff(inc.row_starts) == 2)
+    if not unit.any():
+        return inc
+    cliques = merge_pairs(inc, unit)
+    others = ~unit[inc.resources]
+    sizes = np.array([len(clique) for clique in cliques], np.int64)
+    owner = np.concatenate((np.repeat(np.arange(inc.n), np.diff(inc.starts))[others], *cliques))
+    resource = np.concatenate((inc.resources[others], inc.m + np.repeat(np.arange(len(cliques)), sizes)))
+    quantity = np.concatenate((inc.quantities[others], np.ones(int(sizes.sum()), np.int64)))
+    kept, number = np.unique(resource, return_inverse=True)
+    capacities = np.concatenate((inc.capacities, np.ones(len(cliques), np.int64)))[kept]
+    return Incidence.of(PackingProblem.from_triples(inc.weights, owner, number, quantity, capacities))
 
 
 @kernel(i8[::1], i8[::1], flag[:, ::1], flag[:, ::1], i8[::1], i8[::1], returns=i8)

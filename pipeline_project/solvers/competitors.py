@@ -1,41 +1,54 @@
-"""Solvers that may try their luck on one component at a time; the portfolio checks whatever they say."""
+"""Solvers that may try their luck on one component at a time, each in a process of its own; the portfolio checks whatever they say.
+
+Others plug in by entry point: group `pipeline_project.solvers`, any name, value `module:function` of a `solver.Solver`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Final
 
 from pipeline_project.core.packing import PackingProblem
 from pipeline_project.solvers import cpsat
-from pipeline_project.solvers.solver import Solver
+
+ENTRY_POINTS: Final = "pipeline_project.solvers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Competitor:
-    """name              as certificates report it
-    solve              the solver; it may fail, lie or find nothing
-    candidates_max     larger components are not even cut out for it
-    accepts            whether it is worth trying on this component
-    steps_to_begin     what goes by before its search begins: a budget below is not worth starting
-    seconds_to_begin   the same by the clock, when there is one
+    """name            as certificates report it
+    solver           `module:function` of the solver; it may fail, lie, hang, eat memory or find nothing
+    candidates_max   larger components are not even cut out for it
+    accepts          whether it is worth trying on this component
+    steps_to_begin   what goes by before its search begins: a budget below is not worth starting
+    bound_trusted    whether its upper bound, which nobody can check, may close a component
+    memory_max       bytes of address space
     """
 
     name: str
-    solve: Solver
-    candidates_max: int
-    accepts: Callable[[PackingProblem], bool]
+    solver: str
+    candidates_max: int = 100_000
+    accepts: Callable[[PackingProblem], bool] = lambda _: True
     steps_to_begin: Callable[[PackingProblem], int] = lambda _: 0
-    seconds_to_begin: Callable[[PackingProblem], float] = lambda _: 0.0
+    bound_trusted: bool = False
+    memory_max: int = 4 * 2**30
 
 
-COMPETITORS: Final = (
-    Competitor(
-        name="cpsat",
-        solve=cpsat.solve,
-        candidates_max=cpsat.DEFAULT.candidates_max,
-        accepts=cpsat.accepts,
-        steps_to_begin=cpsat.steps_to_begin,
-        seconds_to_begin=cpsat.seconds_to_begin,
-    ),
+CP_SAT: Final = Competitor(
+    name="cpsat",
+    solver=f"{cpsat.__name__}:propose",
+    candidates_max=cpsat.DEFAULT.candidates_max,
+    accepts=cpsat.accepts,
+    steps_to_begin=cpsat.steps_to_begin,
+    bound_trusted=True,
 )
+
+
+@cache
+def competitors() -> tuple[Competitor, ...]:
+    """CP-SAT, and whatever is plugged in, by name."""
+    plugged_in = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
+    return (CP_SAT, *(Competitor(name=entry.name, solver=entry.value) for entry in plugged_in))

@@ -13,7 +13,7 @@ from pipeline_project.solvers import kernels
 # Bottom up: a module compiles the loops that it calls in others with its own.
 MODULES: Final = (
     *("incidence", "components", "cliques", "greedy", "certify", "reductions", "merging", "unit_walk", "general_walk"),
-    *("local_search", "prices", "exact", "portfolio"),
+    *("local_search", "prices", "exact", "graph_board", "graph_rules", "graph_reductions", "portfolio"),
 )
 
 

@@ -15,9 +15,12 @@ from pipeline_project.solvers.solver import Floats
 
 
 def in_doubt(chosen: Bools, worth: Floats, among: Int64, gap: float, share: float) -> Int64:
-    """Those `among` whose reduced weight `worth` is nearest to zero: the fewest whose chosen ones would, if each lost as much as the
-    last of them, together lose `share` times the gap."""
-    distance = np.abs(worth[among])
+    """Those `among` whom prices do not clearly want where they are: in, or out, as `chosen` says; `worth` are reduced weights.
+
+    Whoever prices want elsewhere comes first, then whoever they would least mind to see move: so many that their chosen ones, if each
+    lost as much as the last of them, would together lose `share` times the gap.
+    """
+    distance = np.maximum(0.0, np.where(chosen[among], worth[among], -worth[among]))
     order = np.argsort(distance, kind="stable")
     at_stake = distance[order] * np.cumsum(chosen[among[order]])
     enough = int(np.searchsorted(at_stake, share * gap))

@@ -1,16 +1,16 @@
-"""Local search among the candidates that prices leave in doubt: two walks, on two cores if there are two, whose answer does not depend on it.
+"""Local search among the candidates that prices leave in doubt: two walks, on two cores where there are two.
 
 Many candidates: both walks start each round from the same selection, and what either has changed is put together again, part by part
 (`merging`); so the round goes twice as far as one walk would. Few candidates, where every change touches every other: the walks race
 at different heats, from the best selection known, and the winner's heat is the middle of the next race. They meet after fixed numbers
-of trials and steps, never by the clock. Heat is measured by what prices say is lost: the gap, per chosen candidate in doubt.
+of trials and steps, never by the clock: the answer does not depend on how many cores there are. Heat is measured by what prices say
+is lost: the gap, per chosen candidate in doubt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -21,14 +21,13 @@ from pipeline_project.solvers.core_problem import core_of, in_doubt
 from pipeline_project.solvers.greedy import fill
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.merging import best_of, changes_of_both
-from pipeline_project.solvers.meter import SLICE, Meter
+from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.randomness import HOTTEST
 from pipeline_project.solvers.solver import Floats
-from pipeline_project.solvers.walks import walks
+from pipeline_project.solvers.walks import Walk, walks
 
 Result = TypeVar("Result")
-Both = Callable[[Callable[[int], Result]], list[Result]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +42,10 @@ class LocalSearchParams:
     coldest           share of its heat that an epoch ends with
     """
 
-    core_shares: tuple[float, ...] = (5.0, 20.0)
+    core_shares: tuple[float, ...] = (8.0,)
     together_min: int = 2_000
     round_trials: float = 0.4
-    hot: float = 3.0
+    hot: float = 8.0
     hot_max: float = 0.15
     race_hot: float = 1.5
     race_hot_max: float = 0.4
@@ -104,23 +103,31 @@ class _Search:
     def run(self) -> Bools:
         if not len(self._candidates):
             return self.best
-        with _two_threads() as both:
-            count = self._settle(both)
+        with ThreadPoolExecutor(1) as self._other_core:
+            count = self._settle()
             mean = self._value(self.best) / max(1, count)
             per_chosen = self._gap / max(1, count)
             if count >= self._params.together_min:
-                self._work_together(both, min(self._params.hot * per_chosen, self._params.hot_max * mean, HOTTEST))
+                self._work_together(min(self._params.hot * per_chosen, self._params.hot_max * mean, HOTTEST))
             else:
-                self._race(both, min(self._params.race_hot * per_chosen, self._params.race_hot_max * mean, HOTTEST))
+                self._race(min(self._params.race_hot * per_chosen, self._params.race_hot_max * mean, HOTTEST))
         return self.best
 
-    def _settle(self, both: Both[int]) -> int:
-        """Bring both walks to the start and improve it, each half of the candidates; returns how many are chosen."""
+    def _both(self, work: Callable[[Walk, int], Result]) -> list[Result]:
+        """Let both walks work at once."""
+        second = self._other_core.submit(work, self._walks[1], 1)
+        return [work(self._walks[0], 0), second.result()]
+
+    def _settle(self) -> int:
+        """Bring both walks to the start and improve it, each with half of the candidates; returns how many are chosen."""
         halves = self._candidates[::2].copy(), self._candidates[1::2].copy()
         start, limit = self.best, self._meter.left // 2
-        for walk in self._walks:
+
+        def settle(walk: Walk, i: int) -> int:
             walk.adopt(start)
-        self._meter.spend(sum(both(lambda i: self._walks[i].settle(halves[i], limit))))
+            return walk.settle(halves[i], limit)
+
+        self._meter.spend(sum(self._both(settle)))
         self.best = self._meet(start)
         return int(self.best.sum())
 
@@ -132,39 +139,44 @@ class _Search:
         self._meter.spend(4 * self._inc.n + self._inc.k // 4)
         return merged
 
-    def _work_together(self, both: Both[tuple[int, int]], hottest: float) -> None:
+    def _work_together(self, hottest: float) -> None:
         meter, current = self._meter, self.best
+
+        def walk_on(walk: Walk, _: int) -> int:
+            return walk.walk(self._candidates, heat, trials, limit, track=False)[0]
+
         while limit := meter.slice():
             heat = hottest * _cooled(meter.progress, self._params.coldest)
             trials = max(1, int(self._params.round_trials * int(current.sum())))
-            done = both(
-                lambda i, heat=heat, trials=trials, limit=limit: self._walks[i].walk(self._candidates, heat, trials, limit, track=False)
-            )
-            meter.spend(sum(work for work, _ in done))
+            meter.spend(sum(self._both(walk_on)))
             current = self._meet(current)
             self.best = best_of(self._inc, self.best, current)
 
-    def _race(self, both: Both[tuple[int, int]], middle: float) -> None:
+    def _race(self, middle: float) -> None:
         meter, spread, steps = self._meter, self._params.race_spread, float(self._params.epoch_steps * (self._inc.k + self._inc.n))
-        while meter.affords(0) and meter.left:
+        while meter.left and meter.affords(0):
             heats = middle * spread, middle / spread
             for walk in self._walks:
                 walk.adopt(self.best)
                 walk.forget_best()
-            self._run_epoch(both, heats, int(steps))
+            self._run_epoch(heats, int(steps))
             values = [walk.best_value for walk in self._walks]
-            if max(values) > self._value(self.best):
-                self.best = self._walks[values.index(max(values))].best.copy()
+            winner = values.index(max(values))
+            if values[winner] > self._value(self.best):
+                self.best = self._walks[winner].best.copy()
             if values[0] != values[1]:
-                middle = min(heats[values.index(max(values))], HOTTEST)
+                middle = min(heats[winner], HOTTEST)
             steps *= self._params.epoch_growth
 
-    def _run_epoch(self, both: Both[tuple[int, int]], heats: Sequence[float], steps: int) -> None:
-        meter, at = self._meter, 0
-        while at < steps and (limit := min(meter.slice(), max(1, steps // COOLINGS), SLICE // 2)):
+    def _run_epoch(self, heats: tuple[float, float], steps: int) -> None:
+        at = 0
+
+        def walk_on(walk: Walk, i: int) -> int:
+            return walk.walk(self._candidates, heats[i] * cold, limit, limit, track=True)[0]
+
+        while at < steps and (limit := min(self._meter.slice() // 2, max(1, steps // COOLINGS))):
             cold = _cooled(at / steps, self._params.coldest)
-            done = both(lambda i, cold=cold, limit=limit: self._walks[i].walk(self._candidates, heats[i] * cold, limit, limit, track=True))
-            meter.spend(sum(work for work, _ in done))
+            self._meter.spend(sum(self._both(walk_on)))
             at += limit
 
     def _value(self, chosen: Bools) -> int:
@@ -174,14 +186,3 @@ class _Search:
 def _cooled(progress: float, coldest: float) -> float:
     # By multiplication alone: the last bit of a power differs between machines.
     return max(coldest, (1.0 - progress) * (1.0 - progress))
-
-
-@contextmanager
-def _two_threads() -> Iterator[Both[Result]]:
-    with ThreadPoolExecutor(1) as other:
-
-        def both(work: Callable[[int], Result]) -> list[Result]:
-            second = other.submit(work, 1)
-            return [work(0), second.result()]
-
-        yield both

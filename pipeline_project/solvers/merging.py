@@ -26,7 +26,9 @@ def changes_of_both(inc: Incidence, before: Bools, first: Bools, second: Bools) 
 
 
 @kernel(INCIDENCE, flag[::1], flag[::1], flag[::1], flag, returns=flag[::1])
-def _merge(inc: Incidence, first: Bools, second: Bools, before: Bools, changes: bool) -> Bools:
+def _merge(  # noqa: PLR0912  # one walk through the parts; a call for each step would cost more than the step
+    inc: Incidence, first: Bools, second: Bools, before: Bools, changes: bool
+) -> Bools:
     n, m = len(first), len(inc.capacities)
     merged, seen, opened = first.copy(), np.zeros(n, np.bool_), np.zeros(m, np.bool_)
     part = np.empty(n, np.int64)

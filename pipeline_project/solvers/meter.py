@@ -18,17 +18,20 @@ class Meter:
 
     def __init__(self, budget: Budget, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._begin = clock()
-        self._deadline = None if budget.seconds is None else clock() + budget.seconds
+        self._begin = 0.0 if budget.seconds is None else clock()
+        self._deadline = None if budget.seconds is None else self._begin + budget.seconds
+        self._ended: Callable[[], bool] = lambda: False
         self.limit = budget.steps
         self.spent = 0
         self.struck = False
 
-    def phase(self, share: float) -> Meter:
-        """A meter for a part of what is left, in steps and seconds alike; settle it with `close`."""
+    def phase(self, share: float, of_time: float | None = None) -> Meter:
+        """A meter for a part of what is left, in steps and seconds alike unless `of_time` says otherwise; settle it with `close`."""
         part = Meter(Budget(steps=max(1, int(self.left * share)), seconds=None), self._clock)
+        part._ended = self._ended
         if self._deadline is not None:
-            part._deadline = part._begin + share * (self._deadline - part._begin)
+            part._begin = self._clock()
+            part._deadline = part._begin + (share if of_time is None else of_time) * (self._deadline - part._begin)
         return part
 
     def close(self, part: Meter) -> None:
@@ -36,11 +39,26 @@ class Meter:
         self.spent += part.spent
         self.struck |= part.struck
 
-    def budget(self, seconds_to_begin: float = 0.0) -> Budget | None:
-        """What is left, for a solver that keeps its own meter; None = the clock leaves it no time after its beginnings."""
+    def stop_when(self, ended: Callable[[], bool]) -> None:
+        """Allow nothing more once this is true: somebody else has found what was looked for."""
+        self._ended = ended
+
+    @property
+    def seconds_left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - self._clock()
+
+    @property
+    def seconds_gone(self) -> float:
+        return self._clock() - self._begin
+
+    def budget(self, seconds_to_begin: float = 0.0, of_time: float = 1.0) -> Budget | None:
+        """What is left, for a solver that keeps its own meter; None = the clock leaves it no time after its beginnings.
+
+        `of_time` is its share of the seconds: one that ends late needs some to spare.
+        """
         if self._deadline is None:
             return Budget(steps=max(1, self.left))
-        seconds = self._deadline - self._clock() - seconds_to_begin
+        seconds = of_time * (self._deadline - self._clock() - seconds_to_begin)
         if seconds <= 0:
             self.struck = True
             return None
@@ -67,7 +85,7 @@ class Meter:
 
     def affords(self, steps: int) -> bool:
         """Whether an indivisible piece of work may begin. The only place where a clock decides."""
-        if steps > self.left:
+        if steps > self.left or self._ended():
             return False
         late = self._deadline is not None and self._clock() >= self._deadline
         self.struck |= late

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Claim
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
@@ -33,6 +34,7 @@ class Standing:
         self.bound: Int64 | None = None
         self._solver = np.full(parts.count, NOBODY, object)
         self._prover = np.full(parts.count, NOBODY, object)
+        self._whole, self._whole_prover = sys.maxsize, NOBODY
         self._claimed: Int64 = np.zeros(parts.count, np.int64)
 
     def offer(self, chosen: Bools, solver: str) -> None:
@@ -76,14 +78,33 @@ class Standing:
         best = np.where(self._prover == NOBODY, self._by_prices(np.arange(self.parts.count)), self._claimed)
         return float(best[components].sum(dtype=np.float64))
 
-    def problem_of(self, g: int) -> PackingProblem:
-        """One component as a problem of its own; its candidates are the positions within the group."""
+    def claim_all(self, bound: int, solver: str) -> None:
+        """Keep a bound on everything together that a solver has proven; one that meets the value proves every component optimal."""
+        if bound == self.total_value:
+            self.claim(np.arange(self.parts.count), self.value, solver)
+        elif self.total_value <= bound < self.total_bound:
+            self._whole, self._whole_prover = bound, solver
+
+    @property
+    def total_value(self) -> int:
+        return sum(self.value.tolist())
+
+    @property
+    def total_bound(self) -> int:
+        """What prices and claims together say about the whole."""
+        best = np.where(self._prover == NOBODY, self._by_prices(np.arange(self.parts.count)), self._claimed)
+        return min(self._whole, int(sum(best.tolist())))
+
+    def part(self, g: int) -> Incidence:
+        """One component on its own; its candidates are the positions within the group."""
         members = np.zeros(self.inc.n, np.bool_)
         members[self.parts.group(g)] = True
-        return cut_out(self.inc, members, self.inc.capacities).inc.problem()
+        return cut_out(self.inc, members, self.inc.capacities).inc
 
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up."""
+        if self.total_bound == self._whole:
+            return [Claim(solver=self._whole_prover, candidates=np.arange(self.inc.n), bound=self._whole)]
         found = []
         for solver in sorted(set(self._prover) - {NOBODY}):
             mine = self._prover == solver

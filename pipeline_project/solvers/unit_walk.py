@@ -153,7 +153,8 @@ def _insert(near: Neighbours, board: _Board, c: int) -> int:
                 work += _drop(near, board, near.others[h], True)
             h += 1
         work += h - near.starts[c]
-    return work + _put(near, board, c)
+    work += _put(near, board, c)
+    return work
 
 
 @kernel(NEIGHBOURS, _BOARD, i8, returns=i8)
@@ -162,7 +163,7 @@ def _two_for_one(near: Neighbours, board: _Board, c: int) -> int:
     rows, found, marked = board.rows, board.found, board.marked
     blocker, count, best = rows[c, BLOCKERS], 0, -1
     least = rows[blocker, WEIGHT] - rows[c, WEIGHT]
-    work = near.starts[blocker + 1] - near.starts[blocker]
+    work: int = near.starts[blocker + 1] - near.starts[blocker]
     for h in range(near.starts[blocker], near.starts[blocker + 1]):
         other = near.others[h]
         if rows[other, FLAGS] // ONE == 1 and other != c and rows[other, WEIGHT] > least:

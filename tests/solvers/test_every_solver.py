@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline_project.core.packing import PackingProblem
 from pipeline_project.core.verification import verify
-from pipeline_project.solvers import cpsat, exact, greedy, portfolio
+from pipeline_project.solvers import exact, greedy, portfolio
 from pipeline_project.solvers.solver import Budget, Solver
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
 
-SOLVERS = [greedy.solve, exact.solve, cpsat.solve, portfolio.solve]
+SOLVERS = [greedy.solve, exact.solve, portfolio.solve]
 PLENTY = Budget(steps=50_000_000)
 every_solver = pytest.mark.parametrize("solve", SOLVERS, ids=lambda solve: solve.__module__.rpartition(".")[2])
 patiently = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

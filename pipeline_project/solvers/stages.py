@@ -1,0 +1,191 @@
+"""The stages of a solve: plain start, sparse kernel, prices, small proofs, search and its rivals.
+
+Every stage only adds to what stands: a value never falls, a bound never rises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline_project.core.packing import Int64
+from pipeline_project.solvers.cliques import with_cliques
+from pipeline_project.solvers.competitors import Competitor
+from pipeline_project.solvers.components import Components
+from pipeline_project.solvers.exact import prove_small
+from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
+from pipeline_project.solvers.greedy import descending, pack, plain_orders
+from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.local_search import Doubt, search
+from pipeline_project.solvers.merging import best_of
+from pipeline_project.solvers.meter import Meter
+from pipeline_project.solvers.neighbours import Neighbours
+from pipeline_project.solvers.prices import ExactPrices, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.rivals import Rival, tasks_for
+from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.standing import Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortfolioParams:
+    """Shares of what is left when a stage begins; what it leaves over goes to the next.
+
+    prices           the bound, the start and the proofs hang on them
+    prices_sparse    the same where a sparse kernel has decided most
+    small            search of the small components; most end after microseconds
+    hint             local search before the competitors begin, for a good hint
+    competitor       steps of each competitor; seconds they all have as many as are left, beside our search
+    neighbours_max   a conflict graph is sparse up to so many neighbours on average
+    kernel_max       what reductions must leave at most of a sparse graph, to be worth while
+    """
+
+    prices: float = 0.25
+    prices_sparse: float = 0.05
+    small: float = 0.5
+    hint: float = 0.1
+    competitor: float = 0.5
+    neighbours_max: float = 10.0
+    kernel_max: float = 0.5
+
+
+DEFAULT: Final = PortfolioParams()
+
+
+class Solve:
+    """One solve on one incidence.
+
+    standing  the best selection known, and what is proven about it
+    prices    what the certificate will state; free resources until priced
+    """
+
+    def __init__(
+        self, inc: Incidence, meter: Meter, seed: int, rivals: Sequence[Competitor], params: PortfolioParams, *, kernel: bool = False
+    ) -> None:
+        self.standing = Standing(inc, Components.of(inc))
+        self.prices = ExactPrices(per_unit=np.zeros(inc.m, np.int64), scale=1, safe=False)
+        self._inc, self._meter, self._seed, self._rivals, self._params = inc, meter, seed, rivals, params
+        self._worth = np.zeros(inc.n)
+        self._is_kernel = kernel
+
+    def run(self, start: Int64 | None) -> None:
+        """Through all stages, from a start that may be infeasible, as far as the budget goes."""
+        self._start_plain(start)
+        decided = not self._is_kernel and self._decide_sparse()
+        if self._meter.affords(0):
+            self._start_priced(self._params.prices_sparse if decided else self._params.prices)
+            self._prove_small()
+            self._search()
+
+    def _start_plain(self, start: Int64 | None) -> None:
+        standing = self.standing
+        if start is not None:  # first, so that only what is strictly better replaces it
+            standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
+        for order in plain_orders(self._inc):
+            standing.offer(pack(self._inc, order), "greedy")
+
+    def _decide_sparse(self) -> bool:
+        """Where everybody conflicts with few: reduce the conflict graph, solve what is left, and lift the answer."""
+        inc, standing, params = self._inc, self.standing, self._params
+        near = Neighbours.of(inc, int(params.neighbours_max * inc.n))
+        if near is None or not self._meter.affords(0):
+            return False
+        reduced = kernelize(Graph(near.starts, near.others), inc.weights, self._meter.left // 2)
+        self._meter.spend(reduced.steps + len(near.others))
+        if len(reduced.weights) > params.kernel_max * inc.n:
+            return False
+        part = self._meter.phase(1 - params.prices_sparse)
+        inner = Solve(_kernel_incidence(reduced), part, self._seed, self._rivals, params, kernel=True)
+        inner.run(np.flatnonzero(reduced.project(standing.chosen)))
+        self._meter.close(part)
+        standing.offer(reduced.restore(inner.standing.chosen), "reductions")
+        standing.claim_all(reduced.offset + inner.standing.total_bound, "reductions")
+        return True
+
+    def _start_priced(self, share: float) -> None:
+        """Take candidates in the order of the relaxation."""
+        inc, standing = self._inc, self.standing
+        part = self._meter.phase(share)
+        relaxed = find_prices(inc, part)
+        self._meter.close(part)
+        reduced_weights(inc, relaxed.per_unit, self._worth)
+        order = np.lexsort((-self._worth, -np.round(relaxed.share, 3)))
+        standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")
+        self.prices = exact_prices(inc, relaxed.per_unit)
+        standing.price(self.prices)
+
+    def _prove_small(self) -> None:
+        """Search the components that are small enough to be proven optimal one and all."""
+        standing, part = self.standing, self._meter.phase(self._params.small)
+        chosen = standing.chosen.copy()
+        proven = prove_small(self._inc, standing.parts, standing.open(), self.prices, chosen, part)
+        self._meter.close(part)
+        standing.offer(chosen, "exact")
+        standing.claim(proven, standing.value[proven], "exact")
+
+    def _search(self) -> None:
+        """Local search in the components that are still open, beside it the competitors that accept any of them."""
+        if any(tasks_for(competitor, self.standing) for competitor in self._rivals):
+            self._search_alone(self._params.hint)
+        teams = [(competitor, tasks_for(competitor, self.standing)) for competitor in self._rivals]
+        if not any(tasks for _, tasks in teams):
+            self._search_alone(1.0)
+            return
+        with ExitStack() as stack:
+            meters = [self._meter.phase(self._params.competitor, of_time=1.0) for _ in teams]
+            rivals = [
+                stack.enter_context(Rival(competitor, tasks, meter, self._seed))
+                for (competitor, tasks), meter in zip(teams, meters, strict=True)
+                if tasks
+            ]
+            self._contest(rivals)
+
+    def _search_alone(self, share: float) -> None:
+        part = self._meter.phase(share)
+        self.standing.offer(self._local_search(part, self._seed), "search")
+        self._meter.close(part)
+
+    def _contest(self, rivals: Sequence[Rival]) -> None:
+        """Search until the budget is spent, or the rivals have proven all that is open; then adopt what they found.
+
+        Nothing may hang on who is faster: where the rivals have closed everything, what our search found meanwhile counts for nothing.
+        """
+        standing, part = self.standing, self._meter.phase(1.0)
+        todo = set(standing.open().tolist())
+        part.stop_when(lambda: _all_closed(rivals, todo))
+        found = self._local_search(part, self._seed + 1)
+        for rival in rivals:
+            rival.wait_for(self._meter)
+        if not _all_closed(rivals, todo):
+            standing.offer(found, "search")
+            self._meter.close(part)
+        for rival in rivals:
+            rival.hand_over(standing, self._meter)
+
+    def _local_search(self, part: Meter, seed: int) -> Bools:
+        standing = self.standing
+        todo = standing.open()
+        if not len(todo):
+            return standing.chosen
+        doubt = Doubt(worth=self._worth, open=standing.parts.members_of(todo), bound=standing.bound_of(todo))
+        return search(self._inc, standing.chosen, doubt, seed, part)
+
+
+def _all_closed(rivals: Sequence[Rival], todo: set[int]) -> bool:
+    return all(rival.done for rival in rivals) and todo <= {g for rival in rivals for g in rival.closed}
+
+
+def _kernel_incidence(reduced: Kernelized) -> Incidence:
+    """Each edge a resource that either end can hold; pairs are merged to cliques where there are few."""
+    starts, neighbours = reduced.graph
+    first = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    once = first < neighbours
+    ends = np.concatenate((first[once], neighbours[once].astype(np.int64)))
+    edge = np.tile(np.arange(int(once.sum())), 2)
+    order = np.lexsort((edge, ends))
+    unit = np.ones(len(ends), np.int64)
+    inc = Incidence.from_rows(reduced.weights, starts, edge[order].astype(np.int32), unit, np.ones(len(edge) // 2, np.int64))
+    return with_cliques(inc)

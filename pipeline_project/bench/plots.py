@@ -42,7 +42,8 @@ def gap_over_time(rows: list[dict[str, Any]], path: Path) -> None:
             drawn = [point for point in points if (point["instance"], point["peer"]) == (name, peer) and point["from_bound"] < 1]
             drawn.sort(key=lambda point: float(point["seconds"]))
             gaps = [max(LEAST, 100 * point["from_bound"]) for point in drawn]
-            axes.plot([point["seconds"] for point in drawn], gaps, "o-", color=f"C{colour}", label=peer, linewidth=2 if peer == OURS else 1)
+            style = {"marker": "D", "linewidth": 2, "markersize": 4, "zorder": 3} if peer == OURS else {"marker": "o", "linewidth": 1}
+            axes.plot([point["seconds"] for point in drawn], gaps, color=f"C{colour}", label=peer, **style)
         axes.set(title=name, xscale="log", yscale="log", xlabel="seconds", ylabel="% below the best bound")
         axes.set_xlim(min(budgets) / 1.5, max(budgets) * 1.5)
         if not any(np.size(line.get_xdata()) for line in axes.lines):  # nobody proved a bound

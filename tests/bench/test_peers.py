@@ -24,7 +24,7 @@ FITTING = [
 ]
 
 
-def asked(peer: Peer, problem: PackingProblem, seconds: float = 0.3) -> tuple[Selection, list[Selection]]:
+def asked(peer: Peer, problem: PackingProblem, seconds: float = 0.15) -> tuple[Selection, list[Selection]]:
     """(last answer, those before)"""
     before: list[Selection] = []
     return peer.solve(problem, Turn(deadline=time.monotonic() + seconds, seed=1, threads=1, report=before.append)), before

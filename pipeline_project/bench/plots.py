@@ -42,7 +42,9 @@ def gap_over_time(rows: list[dict[str, Any]], path: Path) -> None:
             drawn = [point for point in points if (point["instance"], point["peer"]) == (name, peer) and point["from_bound"] < 1]
             drawn.sort(key=lambda point: float(point["seconds"]))
             gaps = [max(LEAST, 100 * point["from_bound"]) for point in drawn]
-            style = {"marker": "D", "linewidth": 2, "markersize": 4, "zorder": 3} if peer == OURS else {"marker": "o", "linewidth": 1}
+            style: dict[str, Any] = (
+                {"marker": "D", "linewidth": 2, "markersize": 4, "zorder": 3} if peer == OURS else {"marker": "o", "linewidth": 1}
+            )
             axes.plot([point["seconds"] for point in drawn], gaps, color=f"C{colour}", label=peer, **style)
         axes.set(title=name, xscale="log", yscale="log", xlabel="seconds", ylabel="% below the best bound")
         axes.set_xlim(min(budgets) / 1.5, max(budgets) * 1.5)

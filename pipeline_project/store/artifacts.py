@@ -20,7 +20,7 @@ from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import CheckFailed, Unknown
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.policy import Policy
-from pipeline_project.core.selection import Certificate, Claim, Selection
+from pipeline_project.core.selection import NO_CUTS, Certificate, Claim, Cuts, Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store.columns import integers, strings
 
@@ -132,8 +132,9 @@ class Artifacts:
             "claims": pa.Table.from_pylist(
                 [{"solver": c.solver, "bound": c.bound, "candidates": c.candidates.tolist()} for c in certificate.claims], _CLAIMS
             ),
+            **_cut_tables(certificate.cuts),
         }
-        about = {name: getattr(certificate, name) for name in certificate.__slots__ if name not in ("prices", "claims")}
+        about = {name: getattr(certificate, name) for name in certificate.__slots__ if name not in ("prices", "claims", "cuts")}
         self._save(snapshot.pool, proposal.cycle_key, PROPOSED_SELECTIONS, tables, about)
 
     def load_proposal(self, pool: str, cycle_key: str) -> Proposal:
@@ -143,7 +144,7 @@ class Artifacts:
             Claim(solver=row["solver"], bound=row["bound"], candidates=np.array(row["candidates"], np.int64))
             for row in tables["claims"].to_pylist()
         )
-        certificate = Certificate(prices=integers(tables["prices"], "price"), claims=claims, **about)
+        certificate = Certificate(prices=integers(tables["prices"], "price"), claims=claims, cuts=_cuts(tables), **about)
         selection = Selection(chosen=integers(tables["selection"], "candidate"), certificate=certificate)
         return Proposal.of(graph, selection)
 
@@ -183,6 +184,44 @@ class Artifacts:
                 )
         about = json.loads(files.pop("about.json"))
         return {name.removesuffix(".parquet"): parquet.read_table(pa.BufferReader(content)) for name, content in files.items()}, about
+
+
+def _cut_tables(cuts: Cuts) -> dict[str, pa.Table]:
+    about = {"resource": cuts.resource, "numerator": cuts.numerator, "denominator": cuts.denominator, "price": cuts.price}
+    return {
+        "rounded_rows": _table(**about, complemented=_lists(cuts.complemented_starts, cuts.complemented)),
+        "cliques": _table(price=cuts.clique_price, members=_lists(cuts.clique_starts, cuts.members)),
+    }
+
+
+def _cuts(tables: Mapping[str, pa.Table]) -> Cuts:
+    if "rounded_rows" not in tables:  # written before certificates had cuts
+        return NO_CUTS
+    rounded, cliques = tables["rounded_rows"], tables["cliques"]
+    complemented_starts, complemented = _columns_of(rounded, "complemented")
+    clique_starts, members = _columns_of(cliques, "members")
+    return Cuts(
+        resource=integers(rounded, "resource"),
+        numerator=integers(rounded, "numerator"),
+        denominator=integers(rounded, "denominator"),
+        price=integers(rounded, "price"),
+        complemented_starts=complemented_starts,
+        complemented=complemented,
+        clique_starts=clique_starts,
+        members=members,
+        clique_price=integers(cliques, "price"),
+    )
+
+
+def _lists(starts: Int64, values: Int64) -> pa.Array:
+    return pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), pa.array(values, pa.int64()))
+
+
+def _columns_of(table: pa.Table, name: str) -> tuple[Int64, Int64]:
+    lists = table.column(name).combine_chunks()
+    starts = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum(np.asarray(lists.value_lengths()), out=starts[1:])
+    return starts, np.asarray(lists.flatten(), np.int64)
 
 
 def _table(**columns: Any) -> pa.Table:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline_project.core.packing import Int64, PackingProblem
-from pipeline_project.core.selection import Certificate, Claim, Selection
+from pipeline_project.core.selection import NO_CUTS, Certificate, Claim, Cuts, Selection
+from pipeline_project.solvers.cuts import with_cuts
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits
 from pipeline_project.solvers.kernels import flag, i8, kernel
 from pipeline_project.solvers.solver import Bools
@@ -23,18 +24,19 @@ def certify(
     prices: Int64 | None = None,
     scale: int = 1,
     claims: Sequence[Claim] = (),
+    cuts: Cuts = NO_CUTS,
     reproducible: bool = True,
 ) -> Selection:
-    """Certify with the best bound that prices (default: all free) and claims justify. O(k)."""
+    """Certify with the best bound that prices (default: all free), cuts and claims justify. O(k), and the size of the cuts."""
     prices = np.zeros(problem.m, np.int64) if prices is None else prices
-    inc = Incidence.of(problem)
-    price_bound = _price_bound(inc, prices, scale)
+    inc, every_price = with_cuts(Incidence.of(problem), cuts), np.concatenate((prices, cuts.price, cuts.clique_price))
+    price_bound = _price_bound(inc, every_price, scale)
     upper_bound = price_bound
     if claims:
         rest = np.ones(problem.n, np.bool_)
         for claim in claims:
             rest[claim.candidates] = False
-        upper_bound = min(price_bound, sum(claim.bound for claim in claims) + _price_bound(inc, prices, scale, rest))
+        upper_bound = min(price_bound, sum(claim.bound for claim in claims) + _price_bound(inc, every_price, scale, rest))
     certificate = Certificate(
         value=int(problem.weights[chosen].sum()),
         upper_bound=upper_bound,
@@ -46,6 +48,7 @@ def certify(
         solvers=dict(solvers),
         price_bound=price_bound,
         claims=tuple(claims),
+        cuts=cuts,
     )
     return Selection(chosen=chosen, certificate=certificate)
 

@@ -29,6 +29,7 @@ SAFE: Final = 2.0**61  # float estimates below this keep exact int64 sums below 
 class PricesParams:
     """iterations_max   more of them no longer move the bound
     iterations_min   before the first question whether it still moves
+    cheap            steps that are always worth it: small problems get up to ten times the iterations, before the question and at most
     check_every      iterations between two evaluations of the bound (and possible restarts)
     progress_min     stop when the last quarter of the iterations lowered the bound by less than this share of it
     reflection       how far beyond the plain step to go; 0.9 of at most 1
@@ -36,6 +37,7 @@ class PricesParams:
 
     iterations_max: int = 1_000
     iterations_min: int = 192
+    cheap: int = 5_000_000
     check_every: int = 16
     progress_min: float = 1e-5
     reflection: float = 0.9
@@ -46,11 +48,15 @@ class Prices:
     """per_unit  float64[m]  best prices seen, >= 0
     bound     what they certify, in floating point (the certificate recomputes it exactly)
     share     float64[n]  fractional selection, 0 to 1: how much of each candidate the relaxation takes
+    last      float64[m]  where the iterations stand, to go on from there; not the best they have seen
+    balance   of primal against dual steps, as it has settled
     """
 
     per_unit: Floats
     bound: float
     share: Floats
+    last: Floats
+    balance: float
 
 
 class _Iterate(NamedTuple):
@@ -74,24 +80,41 @@ BALANCE, BOUND, FIRST, PREVIOUS, SINCE_RESTART, ITERATIONS, DISTANCE = range(7)
 DEFAULT = PricesParams()
 
 
-def find_prices(inc: Incidence, meter: Meter, params: PricesParams = DEFAULT, warm: Floats | None = None) -> Prices:
-    """Iterate until the bound stands still, the steps are spent or the clock strikes. O(k) per iteration."""
-    it = _begin(inc, warm)
+def find_prices(
+    inc: Incidence,
+    meter: Meter,
+    params: PricesParams = DEFAULT,
+    warm: Floats | None = None,
+    share: Floats | None = None,
+    balance: float | None = None,
+) -> Prices:
+    """Iterate until the bound stands still, the steps are spent or the clock strikes. O(k) per iteration.
+
+    warm, share, balance: prices, fractional selection and balance of steps to begin with, for example those of a similar problem.
+    """
+    it = _begin(inc, warm, share, balance)
     bounds = [float(it.state[BOUND])]
-    while len(bounds) <= params.iterations_max // params.check_every:
+    often = min(10, max(1, params.cheap // (params.iterations_min * cost_of(inc))))
+    while len(bounds) <= often * params.iterations_max // params.check_every:
         complete = _round(inc, it, meter, params)
         bounds.append(float(it.state[BOUND]))
         earlier = bounds[len(bounds) * 3 // 4]
-        settled = len(bounds) >= params.iterations_min // params.check_every
+        settled = len(bounds) >= often * params.iterations_min // params.check_every
         if not complete or (settled and earlier - bounds[-1] <= params.progress_min * bounds[-1]):
             break
-    return Prices(per_unit=it.best, bound=bounds[-1], share=np.clip(it.x, 0.0, 1.0))
+    last = np.maximum(it.y, 0.0)
+    return Prices(per_unit=it.best, bound=bounds[-1], share=np.clip(it.x, 0.0, 1.0), last=last, balance=float(it.state[BALANCE]))
+
+
+def cost_of(inc: Incidence) -> int:
+    """Steps of one iteration."""
+    return 3 * inc.k + 2 * inc.n + 2 * inc.m + 1
 
 
 def _round(inc: Incidence, it: _Iterate, meter: Meter, params: PricesParams) -> bool:
     """Up to `check_every` iterations, then the bound; False when the meter allowed no more."""
-    cost = 3 * inc.k + 2 * inc.n + 2 * inc.m
-    at_once = max(1, min(params.check_every, SLICE // max(1, cost)))
+    cost = cost_of(inc)
+    at_once = max(1, min(params.check_every, SLICE // cost))
     done = 0
     while done < params.check_every:
         count = min(at_once, params.check_every - done)
@@ -147,17 +170,20 @@ def _reduced_exact(inc: Incidence, prices: Int64, scale: int, out: Int64) -> Non
             out[c] -= inc.quantities[e] * prices[inc.resources[e]]
 
 
-def _begin(inc: Incidence, warm: Floats | None) -> _Iterate:
+def _begin(inc: Incidence, warm: Floats | None, share: Floats | None, balance: float | None) -> _Iterate:
     n, m = inc.n, inc.m
+    x = np.zeros(n) if share is None else share.copy()
     y = np.zeros(m) if warm is None else np.maximum(warm, 0.0)
     column, row = np.empty(n), np.empty(m)
     _sums(inc, column, row)
     touched = np.zeros((m, 2))
     touched[:, 0] = y
-    total = float(inc.weights.sum())
-    balance = n / total if total > 0 else 1.0
+    if balance is None:
+        # A candidate's worth moves it by a third of the way: whatever the units of weights and quantities are.
+        total = float(inc.weights.sum())
+        balance = float(column.sum()) / (3.0 * total) if total > 0 else 1.0
     state = np.array([balance, _bound(inc, y), 0.0, np.inf, 0.0, 0.0, 0.0])
-    return _Iterate(np.zeros(n), y.copy(), np.zeros(n), y.copy(), y.copy(), column, row, touched, state)
+    return _Iterate(x, y.copy(), x.copy(), y.copy(), y.copy(), column, row, touched, state)
 
 
 @kernel(INCIDENCE, f8[::1], f8[::1])

@@ -6,23 +6,18 @@ import shutil
 import sys
 import time
 from importlib import import_module
-from typing import Final
 
 from pipeline_project.solvers import kernels
 
-# Bottom up: a module compiles the loops that it calls in others with its own.
-MODULES: Final = (
-    *("incidence", "components", "cliques", "greedy", "certify", "reductions", "merging", "unit_walk", "general_walk"),
-    *("local_search", "prices", "exact", "graph_board", "graph_rules", "graph_reductions", "portfolio"),
-)
-
 
 def main() -> None:
-    """Import each module (its loops have fixed types: importing compiles them), drop the caches of older sources, try the result."""
+    """Compile each loop and what it calls, drop the caches of older sources, try the result."""
     begin = time.perf_counter()
-    for i, name in enumerate(MODULES, start=1):
-        print(f"compiling the solvers: {i}/{len(MODULES)} {name}", file=sys.stderr, flush=True)  # noqa: T201  # progress of a command
-        import_module(f"pipeline_project.solvers.{name}")
+    import_module("pipeline_project.solvers.portfolio")  # and with it every module that has loops
+    for i, (dispatcher, declared) in enumerate(kernels.LOOPS, start=1):
+        where = f"{dispatcher.py_func.__module__.rpartition('.')[2]}.{dispatcher.py_func.__name__}"
+        print(f"compiling the solvers: {i}/{len(kernels.LOOPS)} {where}", file=sys.stderr, flush=True)  # noqa: T201  # progress of a command
+        dispatcher.compile(declared)
     for older in kernels.CACHE.parent.glob("kernels-*"):
         if older != kernels.CACHE:
             shutil.rmtree(older, ignore_errors=True)

@@ -38,11 +38,29 @@ def record(of: type[tuple[Any, ...]], fields: tuple[object, ...]) -> Any:
     return numba.types.BaseTuple.from_types(fields, of)
 
 
+LOOPS: list[tuple[Any, Any]] = []  # every loop with its declared types, inner ones first: what `compile` has to do
+
+
 def kernel(*signature: object, returns: object = numba.types.void) -> Callable[[Loop], Loop]:
-    """Compile for exactly these argument types, at import or from the cache, so that no call ever waits for a compiler.
+    """Compile for exactly these argument types, at set-up; loaded from the cache when first called, so that starting costs nothing.
 
     So a loop stands below the loops that it calls. No fast-math and no parallel sums: the same input gives the same bits on every
-    machine. The interpreter lock is released.
+    machine. The interpreter lock is released. Raises TypeError for arguments of other types: nobody shall wait for a compiler.
     """
-    compiled = numba.njit(numba.core.typing.signature(returns, *signature), nogil=True, cache=True, error_model="numpy")
-    return cast("Callable[[Loop], Loop]", compiled)
+    declared = numba.core.typing.signature(returns, *signature)
+
+    def compiled(loop: Loop) -> Loop:
+        dispatcher = numba.njit(nogil=True, cache=True, error_model="numpy")(loop)
+        LOOPS.append((dispatcher, declared))
+
+        def load(*arguments: object) -> Callable[..., Any]:
+            if dispatcher.signatures:
+                found = ", ".join(str(numba.typeof(argument)) for argument in arguments)
+                raise TypeError(f"{loop.__name__}: expected {declared.args}, found ({found})")
+            dispatcher.compile(declared)
+            return cast("Callable[..., Any]", dispatcher)  # which looks again whether the arguments fit
+
+        dispatcher._compile_for_args = load  # what numba asks for code when it knows none for the arguments
+        return cast("Loop", dispatcher)
+
+    return compiled

@@ -20,18 +20,19 @@ from pipeline_project.core.selection import MEMBERS_MAX, NO_CUTS, Cuts
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence
 from pipeline_project.solvers.kernels import f8, flag, i4, i8, kernel
 from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.prices import ExactPrices, Prices, PricesParams, cost_of, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.prices import ExactPrices, Prices, PricesParams, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.solver import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutsParams:
     """base             share of the budget for the relaxation before any cuts
-    separation       share of the rest for rounds of separation and pricing; then the bound is brought down as far as it goes
+    separation       share of the rest for rounds of separation and pricing; then the bound is brought down as far as it goes, and
+                     if that was worth while and something is left, all begins again
     rounds_max       each adds at most one rounded row for each resource, and one clique for each candidate
     progress_min     no further round when the last four lowered the bound by less than this share of it
     iterations       of pricing between two rounds: the relaxation need not be solved to see what breaks a row
-    iterations_min   no rounds where the budget allows less than this in four of them: the relaxation itself needs it
+    iterations_min   no rounds where the relaxation itself had to end sooner: it needs all there is
     rows_min         no rounds where fewer cuts than this share of the resources are found at first
     violation_min    by how much a row must be broken, measured along its normal (rounded rows) or in candidates (cliques)
     conflicts_max    no cliques where more pairs than this share a resource: they would have to be written out
@@ -43,7 +44,7 @@ class CutsParams:
     rounds_max: int = 40
     progress_min: float = 1e-3
     iterations: int = 128
-    iterations_min: int = 32
+    iterations_min: int = 48
     rows_min: float = 1e-3
     violation_min: float = 0.02
     conflicts_max: int = 30_000_000
@@ -55,6 +56,7 @@ DEFAULT: Final = CutsParams()
 TAKEN: Final = 0.01  # of a candidate: less is noise of the iterations
 FREE: Final = 1e-9  # a price below this share of the mean weight is noise too
 TRIES: Final = 16  # candidates of one row that are complemented on trial
+SORTING: Final = 16  # steps for each candidate: ranking them, once a round
 OWN: Final = 8  # candidates of one row whose quantities become multipliers
 MULTIPLIERS: Final = sorted({Fraction(p, q) for q in range(2, 9) for p in range(1, q)}, key=lambda u: (u.denominator, u))
 FINAL: Final = PricesParams(iterations_max=2_000)
@@ -108,35 +110,52 @@ def tightened_prices(inc: Incidence, meter: Meter, params: CutsParams = DEFAULT,
 
     warm  float64[m], prices to begin with
     """
-    conflicts = Conflicts.of(inc, meter, params)
     pairs = np.diff(inc.row_starts) == 2
-    dropped = conflicts.known and int(pairs.sum()) > params.pairs_to_drop * inc.n
+    dropped = int(pairs.sum()) > params.pairs_to_drop * inc.n and Conflicts.few_enough(inc, meter, params)
     kept = np.flatnonzero(~pairs) if dropped else np.arange(inc.m)
     base = _of_rows(inc, ~pairs) if dropped else inc
     part = meter.phase(params.base)
-    first = Tightened(relaxed=find_prices(base, part, warm=None if warm is None else warm[kept]), inc=base, cuts=NO_CUTS)
+    relaxed = find_prices(base, part, warm=None if warm is None else warm[kept])
     meter.close(part)
-    part = meter.phase(params.separation)
-    now, best = _rounds(base, conflicts, first, part, params)
-    meter.close(part)
-    last = _priced_again(now.inc, now.cuts, now.relaxed.last, now.relaxed, meter, FINAL)
-    return _on_all_rows(inc, min(best, last, key=_bound), kept)
+    best = Tightened(relaxed=relaxed, inc=base, cuts=NO_CUTS)
+    if relaxed.iterations >= params.iterations_min:
+        best = _tightened(best, Conflicts.of(inc, meter, params), meter, params)
+    if not len(best.cuts):
+        best = replace(best, relaxed=find_prices(base, meter, resume=relaxed.iterate))
+    return _on_all_rows(inc, best, kept)
 
 
-def _rounds(base: Incidence, conflicts: Conflicts, first: Tightened, meter: Meter, params: CutsParams) -> tuple[Tightened, Tightened]:
+def _tightened(best: Tightened, conflicts: Conflicts, meter: Meter, params: CutsParams) -> Tightened:
+    """Rounds of separation, then the bound as far down as it goes; again while that helps."""
+    base, now, before = best.inc, best, np.inf
+    while before - _bound(best) > params.progress_min * _bound(best):
+        before = _bound(best)
+        part = meter.phase(params.separation)
+        now, best = _rounds(base, conflicts, now, best, part, params)
+        meter.close(part)
+        if not len(now.cuts):
+            break
+        now = _priced_again(now.inc, now.cuts, now.relaxed.last, now.relaxed, meter, FINAL)
+        best = min(best, now, key=_bound)
+    return best
+
+
+def _rounds(
+    base: Incidence, conflicts: Conflicts, now: Tightened, best: Tightened, meter: Meter, params: CutsParams
+) -> tuple[Tightened, Tightened]:
     """Separate and price by turns. Returns the last round, and the best."""
-    now = best = first
-    bounds = [first.relaxed.bound]
-    iterations = min(params.iterations, meter.left // (4 * cost_of(base)))
+    bounds = [_bound(best)]
+    iterations = min(params.iterations, now.relaxed.iterations)
     between = PricesParams(iterations_max=iterations, iterations_min=iterations, cheap=0)
-    while iterations >= params.iterations_min and len(bounds) <= params.rounds_max:
+    while len(bounds) <= params.rounds_max:
         cuts, prices = _separated(base, conflicts, now, meter, params)
-        if not len(cuts) or (now is first and len(cuts) < params.rows_min * base.m) or not meter.affords(base.k + len(cuts.members)):
+        few = not len(now.cuts) and len(cuts) < params.rows_min * base.m
+        if few or not len(cuts) or not meter.affords(base.k + len(cuts.members)):
             break
         now = _priced_again(with_cuts(base, cuts), cuts, prices, now.relaxed, meter, between)
-        meter.spend(now.inc.k)
+        meter.spend(now.inc.k + SORTING * base.n)
         best = min(best, now, key=_bound)
-        bounds.append(best.relaxed.bound)
+        bounds.append(_bound(best))
         if len(bounds) > 4 and bounds[-5] - bounds[-1] <= params.progress_min * bounds[-1]:
             break
     return now, best
@@ -169,7 +188,9 @@ def _separated(base: Incidence, conflicts: Conflicts, now: Tightened, meter: Met
     old = _chosen(now.cuts, costly)
     worth = np.empty(now.inc.n)
     reduced_weights(now.inc, prices, worth)
-    new = _joined(_rounded(base, share, meter, params), conflicts.cliques(share, worth, meter, params))
+    new = _rounded(base, share, meter, params)
+    if meter.affords(SORTING * base.n):
+        new = _joined(new, conflicts.cliques(share, worth, meter, params))
     old_keys, new_keys = _keys(old), _keys(new)
     first = np.zeros(len(new), np.bool_)
     first[np.unique(new_keys, return_index=True)[1]] = True
@@ -183,12 +204,12 @@ def _rounded(inc: Incidence, share: Floats, meter: Meter, params: CutsParams) ->
     widest = int(np.diff(inc.row_starts).max(initial=0))
     found, ends, complemented = np.empty((inc.m, 3), np.int64), np.zeros(inc.m + 1, np.int64), np.empty(inc.k, np.int64)
     numerators, denominators = (np.array([getattr(u, part) for u in MULTIPLIERS], np.int64) for part in ("numerator", "denominator"))
-    spent = np.zeros(1, np.int64)
-    flags = np.empty(widest, np.bool_), np.empty(widest, np.bool_)
-    count = _separate_rounded(
-        inc, share, numerators, denominators, params.violation_min, meter.left, *flags, found, ends, complemented, spent
-    )
-    meter.spend(int(spent[0]))
+    flags, state = (np.empty(widest, np.bool_), np.empty(widest, np.bool_)), np.zeros(3, np.int64)
+    while state[ROW] < inc.m and (steps := meter.slice()):
+        state[SPENT] = 0
+        _separate_rounded(inc, share, numerators, denominators, params.violation_min, steps, *flags, found, ends, complemented, state)
+        meter.spend(int(state[SPENT]))
+    count = int(state[COUNT])
     columns = found[:count].T.copy()
     return replace(
         NO_CUTS,
@@ -203,27 +224,28 @@ def _rounded(inc: Incidence, share: Floats, meter: Meter, params: CutsParams) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflicts:
-    """Who conflicts with whom: c with neighbours[starts[c]:starts[c + 1]].
+    """Who conflicts with whom: c with neighbours[starts[c]:starts[c + 1]]. None where there are too many to write them out.
 
     starts      int64[n + 1]
     neighbours  int32[*]
-    known       False where there are too many to write out; no cliques are looked for then
     """
 
     starts: Int64
     neighbours: Int32
-    known: bool
 
     @classmethod
     def of(cls, inc: Incidence, meter: Meter, params: CutsParams) -> Conflicts:
-        holders = np.diff(inc.row_starts).astype(np.float64)
-        work = float((holders * holders).sum())
-        if work > params.conflicts_max or not meter.affords(int(work)):
-            return cls(starts=np.zeros(inc.n + 1, np.int64), neighbours=np.zeros(0, np.int32), known=False)
-        starts, room = np.zeros(inc.n + 1, np.int64), np.empty(int(work), np.int32)
+        if not cls.few_enough(inc, meter, params):
+            return cls(starts=np.zeros(inc.n + 1, np.int64), neighbours=np.zeros(0, np.int32))
+        starts, room = np.zeros(inc.n + 1, np.int64), np.empty(int(_meetings(inc)), np.int32)
         used = _neighbours(inc, starts, room)
-        meter.spend(int(work))
-        return cls(starts=starts, neighbours=room[:used].copy(), known=True)
+        meter.spend(len(room))
+        return cls(starts=starts, neighbours=room[:used].copy())
+
+    @staticmethod
+    def few_enough(inc: Incidence, meter: Meter, params: CutsParams) -> bool:
+        meetings = _meetings(inc)
+        return meetings <= params.conflicts_max and meter.affords(int(meetings))
 
     def cliques(self, share: Floats, worth: Floats, meter: Meter, params: CutsParams) -> Cuts:
         """Cliques of which the relaxation takes more than one candidate: one grown from each candidate that it takes."""
@@ -244,6 +266,12 @@ class Conflicts:
     @property
     def _room(self) -> int:
         return max(1_000_000, 8 * len(self.starts))
+
+
+def _meetings(inc: Incidence) -> float:
+    """How often a candidate meets one, itself included, at a resource."""
+    holders = np.diff(inc.row_starts).astype(np.float64)
+    return float((holders * holders).sum())
 
 
 # ---- columns of cuts
@@ -448,7 +476,10 @@ def _worth_rounding(inc: Incidence, share: Floats, r: int) -> bool:
     return most > 1 and used > 0.95 * inc.capacities[r] and float(total + inc.capacities[r]) * 16.0 * float(most) < 2.0**60
 
 
-@kernel(INCIDENCE, f8[::1], i8[::1], i8[::1], f8, i8, flag[::1], flag[::1], i8[:, ::1], i8[::1], i8[::1], i8[::1], returns=i8)
+ROW, COUNT, SPENT = range(3)
+
+
+@kernel(INCIDENCE, f8[::1], i8[::1], i8[::1], f8, i8, flag[::1], flag[::1], i8[:, ::1], i8[::1], i8[::1], i8[::1])
 def _separate_rounded(
     inc: Incidence,
     share: Floats,
@@ -461,17 +492,18 @@ def _separate_rounded(
     found: Int64,
     ends: Int64,
     complemented: Int64,
-    spent: Int64,
-) -> int:
+    state: Int64,
+) -> None:
     """For each tight resource the rounded row that is broken most, if any: by the given multipliers, and by one over the quantities
-    (times 1, 2, 4, 8) of candidates that are partly taken. Returns how many rows were found."""
-    count = 0
-    own = np.empty(4 * OWN, np.int64)
-    for r in range(len(inc.capacities)):
-        first, last = inc.row_starts[r], inc.row_starts[r + 1]
-        spent[0] += last - first
+    (times 1, 2, 4, 8) of candidates that are partly taken. state: where to begin and where it ended, see the indices above."""
+    count = state[COUNT]
+    own, spent = np.empty(4 * OWN, np.int64), np.zeros(1, np.int64)
+    for r in range(state[ROW], len(inc.capacities)):
         if spent[0] >= steps:
             break
+        state[ROW] = r + 1
+        first, last = inc.row_starts[r], inc.row_starts[r + 1]
+        spent[0] += last - first
         if not _worth_rounding(inc, share, r):
             continue
         owns, most = 0, 0
@@ -486,6 +518,8 @@ def _separate_rounded(
         for i in range(plain + owns):
             p = numerators[i] if i < plain else 1
             d = denominators[i] if i < plain else own[i - plain]
+            if i < plain and d > most + 2:
+                continue  # says nothing that a smaller denominator has not said
             now = _complement(inc, r, p, d, share, absent, spent)
             if now > best:
                 best, numerator, denominator = now, p, d
@@ -498,7 +532,7 @@ def _separate_rounded(
                 if best_absent[e - first]:
                     complemented[ends[count]] = inc.holders[e]
                     ends[count] += 1
-    return count
+    state[COUNT], state[SPENT] = count, spent[0]
 
 
 # ---- cliques

@@ -45,11 +45,13 @@ class PricesParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """per_unit  float64[m]  best prices seen, >= 0
-    bound     what they certify, in floating point (the certificate recomputes it exactly)
-    share     float64[n]  fractional selection, 0 to 1: how much of each candidate the relaxation takes
-    last      float64[m]  where the iterations stand, to go on from there; not the best they have seen
-    balance   of primal against dual steps, as it has settled
+    """per_unit    float64[m]  best prices seen, >= 0
+    bound       what they certify, in floating point (the certificate recomputes it exactly)
+    share       float64[n]  fractional selection, 0 to 1: how much of each candidate the relaxation takes
+    last        float64[m]  where the iterations stand, to go on from there; not the best they have seen
+    balance     of primal against dual steps, as it has settled
+    iterations  that were enough, or that the budget allowed
+    iterate     to resume from exactly here, once
     """
 
     per_unit: Floats
@@ -57,6 +59,8 @@ class Prices:
     share: Floats
     last: Floats
     balance: float
+    iterations: int
+    iterate: _Iterate
 
 
 class _Iterate(NamedTuple):
@@ -87,12 +91,14 @@ def find_prices(
     warm: Floats | None = None,
     share: Floats | None = None,
     balance: float | None = None,
+    resume: _Iterate | None = None,
 ) -> Prices:
     """Iterate until the bound stands still, the steps are spent or the clock strikes. O(k) per iteration.
 
     warm, share, balance: prices, fractional selection and balance of steps to begin with, for example those of a similar problem.
+    resume: the iterate of earlier prices of this very problem; it is gone afterwards.
     """
-    it = _begin(inc, warm, share, balance)
+    it = _begin(inc, warm, share, balance) if resume is None else resume
     bounds = [float(it.state[BOUND])]
     often = min(10, max(1, params.cheap // (params.iterations_min * cost_of(inc))))
     while len(bounds) <= often * params.iterations_max // params.check_every:
@@ -102,8 +108,15 @@ def find_prices(
         settled = len(bounds) >= often * params.iterations_min // params.check_every
         if not complete or (settled and earlier - bounds[-1] <= params.progress_min * bounds[-1]):
             break
-    last = np.maximum(it.y, 0.0)
-    return Prices(per_unit=it.best, bound=bounds[-1], share=np.clip(it.x, 0.0, 1.0), last=last, balance=float(it.state[BALANCE]))
+    return Prices(
+        per_unit=it.best.copy(),
+        bound=bounds[-1],
+        share=np.clip(it.x, 0.0, 1.0),
+        last=np.maximum(it.y, 0.0),
+        balance=float(it.state[BALANCE]),
+        iterations=int(it.state[ITERATIONS]),
+        iterate=it,
+    )
 
 
 def cost_of(inc: Incidence) -> int:

@@ -57,6 +57,7 @@ TAKEN: Final = 0.01  # of a candidate: less is noise of the iterations
 FREE: Final = 1e-9  # a price below this share of the mean weight is noise too
 TRIES: Final = 16  # candidates of one row that are complemented on trial
 SORTING: Final = 16  # steps for each candidate: ranking them, once a round
+GROWING_MAX: Final = 64_000_000  # steps of growing cliques in one round, the fullest candidates first: no clock is looked at meanwhile
 OWN: Final = 8  # candidates of one row whose quantities become multipliers
 MULTIPLIERS: Final = sorted({Fraction(p, q) for q in range(2, 9) for p in range(1, q)}, key=lambda u: (u.denominator, u))
 FINAL: Final = PricesParams(iterations_max=2_000)
@@ -147,7 +148,7 @@ def _rounds(
     bounds = [_bound(best)]
     iterations = min(params.iterations, now.relaxed.iterations)
     between = PricesParams(iterations_max=iterations, iterations_min=iterations, cheap=0)
-    while len(bounds) <= params.rounds_max:
+    while iterations >= params.iterations_min and len(bounds) <= params.rounds_max:
         cuts, prices = _separated(base, conflicts, now, meter, params)
         few = not len(now.cuts) and len(cuts) < params.rows_min * base.m
         if few or not len(cuts) or not meter.affords(base.k + len(cuts.members)):
@@ -255,8 +256,8 @@ class Conflicts:
         rank, seeds = np.empty(len(order), np.int64), order[share[order] > TAKEN]
         rank[order] = np.arange(len(order))
         ends, members, spent = np.zeros(len(seeds) + 1, np.int64), np.empty(self._room, np.int64), np.zeros(1, np.int64)
-        least = 1.0 + params.violation_min
-        count = _grow(self.starts, self.neighbours, rank, share, seeds, least, meter.left, ends, members, spent)
+        least, steps = 1.0 + params.violation_min, min(meter.left, GROWING_MAX)
+        count = _grow(self.starts, self.neighbours, rank, share, seeds, least, steps, ends, members, spent)
         meter.spend(int(spent[0]))
         ends = ends[: count + 1].copy()
         owner = np.repeat(np.arange(count), np.diff(ends))

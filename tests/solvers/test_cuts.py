@@ -173,7 +173,7 @@ def test_the_same_steps_give_the_same_cuts() -> None:
         assert getattr(one.cuts, name).tobytes() == getattr(other.cuts, name).tobytes(), name
 
 
-@pytest.mark.parametrize("steps", [1, 10_000, 1_000_000, 30_000_000])
+@pytest.mark.parametrize("steps", [1, 10_000, 1_000_000, 2_000_000, 3_000_000, 5_000_000, 8_000_000, 30_000_000])
 def test_a_budget_is_kept_and_a_bound_there_at_any_time(steps: int) -> None:
     problem = quantities_above_one(seed=9, n=600)
     meter = Meter(Budget(steps=steps))

@@ -1,7 +1,8 @@
 """A walk over selections under any capacities and quantities: each resource knows who holds it, and what it has left.
 
-The same trials as in `unit_walk`; but what an insertion evicts, and costs, is found when it is tried: resource by resource whoever is
-cheapest per unit that is lacking, until c fits. Rows with very many holders are sampled, so that no move costs more than a few visits.
+The same trials as in `unit_walk`; but what an insertion evicts, and costs, is found when it is tried: resource by resource whom
+prices would miss least per unit that is lacking, until c fits. Rows with very many holders are sampled, so that no move costs more
+than a few visits.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence
 from pipeline_project.solvers.kernels import f8, flag, i4, i8, kernel, record
 from pipeline_project.solvers.randomness import GENERATOR, Generator, allowed_loss, below, generator
+from pipeline_project.solvers.solver import Floats
 
 LOG_LENGTH: Final = 4_096  # moves of one trial; a longer one cannot be taken back
 TRIAL_STEPS: Final = 200_000  # what settling after one flip may cost
 WAKING_MAX: Final = 64  # of a resource's holders, when something of it is given back
 EVICTING_MAX: Final = 512  # of a resource's chosen holders, when the cheapest is looked for
+OVERLOOKED: Final = 3  # one in so many is overlooked by chance when the cheapest is looked for: or the same would always leave
 WHATEVER_IT_COSTS: Final = 2**62
 
 VALUE, QUEUED, LOGGED, BEST, EVICTED = range(5)  # places of counts
@@ -40,6 +43,7 @@ class _Board(NamedTuple):
     evicted   int32[n]  whom an insertion evicts
     leaving   bool[n]   the same, as a set
     best      bool[n]   the best selection seen, where it is tracked
+    worth     float64[n]  reduced weights: what each is worth beyond the price of all that it holds
     counts    int64[5]  value of the selection, length of queue, log (-1: not logging) and evicted, best value seen
     """
 
@@ -55,20 +59,21 @@ class _Board(NamedTuple):
     evicted: Int32
     leaving: Bools
     best: Bools
+    worth: Floats
     counts: Int64
     generator: Generator
 
 
 _BOARD = record(
     _Board,
-    (flag[::1], i8[::1], *(i4[::1],) * 5, flag[::1], i4[::1], i4[::1], flag[::1], flag[::1], i8[::1], GENERATOR),
+    (flag[::1], i8[::1], *(i4[::1],) * 5, flag[::1], i4[::1], i4[::1], flag[::1], flag[::1], f8[::1], i8[::1], GENERATOR),
 )
 
 
 class GeneralWalk:
     """See `walks.Walk`."""
 
-    def __init__(self, inc: Incidence, seed: int) -> None:
+    def __init__(self, inc: Incidence, worth: Floats, seed: int) -> None:
         n, k = inc.n, inc.k
         self._inc = inc
         chosen, waiting, leaving, best = np.zeros((4, n), np.bool_)
@@ -78,7 +83,21 @@ class GeneralWalk:
         counts = np.array([0, 0, -1, -1, 0])
         holding, log = np.zeros(inc.m, np.int32), np.empty(LOG_LENGTH, np.int32)
         self._board = _Board(
-            chosen, inc.capacities.copy(), holding, rows, place, owner, queue, waiting, log, evicted, leaving, best, counts, generator(seed)
+            chosen,
+            inc.capacities.copy(),
+            holding,
+            rows,
+            place,
+            owner,
+            queue,
+            waiting,
+            log,
+            evicted,
+            leaving,
+            best,
+            worth,
+            counts,
+            generator(seed),
         )
 
     def adopt(self, chosen: Bools) -> None:
@@ -169,15 +188,16 @@ def _wake(inc: Incidence, board: _Board, left: int) -> int:
 
 @kernel(INCIDENCE, _BOARD, i8, i8, returns=i8)
 def _cheapest(inc: Incidence, board: _Board, r: int, lacking: int) -> int:
-    """The demand row of whoever loses least by leaving r, per unit of what is lacking; -1 = nobody can."""
+    """The demand row of whom prices would miss least in r, per unit of what is lacking; -1 = nobody can leave."""
     held, begin = board.holding[r], inc.row_starts[r]
     first = below(board.generator, held) if held > EVICTING_MAX else 0
     best, best_rate = -1, 0.0
     for i in range(min(held, EVICTING_MAX)):
         e = board.rows[begin + (first + i) % held]
         other = board.owner[e]
-        if not board.leaving[other]:
-            rate = inc.weights[other] / min(inc.quantities[e], lacking)
+        if not board.leaving[other] and (best < 0 or below(board.generator, OVERLOOKED) > 0):
+            helps = min(inc.quantities[e], lacking)
+            rate = board.worth[other] / helps if board.worth[other] > 0.0 else board.worth[other] * helps
             if best < 0 or rate < best_rate:
                 best, best_rate = e, rate
     return best

@@ -84,7 +84,7 @@ def search(inc: Incidence, chosen: Bools, doubt: Doubt, seed: int, meter: Meter,
         core = core_of(inc, best, in_doubt(best, doubt.worth, doubt.open, gap, share))
         meter.spend(2 * (inc.k + inc.n))
         part = meter.phase(1 / (len(params.core_shares) - i))
-        found = _Search(core.inc, best[core.candidates], gap, seed + 7 * i, part, params).run()
+        found = _Search(core.inc, best[core.candidates], doubt.worth[core.candidates], gap, seed + 7 * i, part, params).run()
         meter.close(part)
         best[core.candidates] = found
         fill(inc, doubt.open, inc.left_by(best), best)
@@ -94,11 +94,11 @@ def search(inc: Incidence, chosen: Bools, doubt: Doubt, seed: int, meter: Meter,
 class _Search:
     """Two walks over one problem, and the best they have found."""
 
-    def __init__(self, inc: Incidence, start: Bools, gap: float, seed: int, meter: Meter, params: LocalSearchParams) -> None:
+    def __init__(self, inc: Incidence, start: Bools, worth: Floats, gap: float, seed: int, meter: Meter, params: LocalSearchParams) -> None:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._walks = walks(inc, Neighbours.of(inc), (2 * seed, 2 * seed + 1))
+        self._walks = walks(inc, Neighbours.of(inc), worth, (2 * seed, 2 * seed + 1))
 
     def run(self) -> Bools:
         if not len(self._candidates):

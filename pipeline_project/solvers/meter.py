@@ -43,6 +43,11 @@ class Meter:
         """Allow nothing more once this is true: somebody else has found what was looked for."""
         self._ended = ended
 
+    def reserve(self, seconds: float) -> None:
+        """Keep so much of the time, where there is a clock, for what comes after the search; never more than half of what is left."""
+        if self._deadline is not None:
+            self._deadline -= max(0.0, min(seconds, (self._deadline - self._clock()) / 2))
+
     @property
     def seconds_left(self) -> float | None:
         return None if self._deadline is None else self._deadline - self._clock()

@@ -15,6 +15,7 @@ from pipeline_project.core.verification import verify
 from pipeline_project.solvers import greedy
 from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.competitors import Competitor, competitors
+from pipeline_project.solvers.cuts import in_original_numbers
 from pipeline_project.solvers.greedy import fill
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.reductions import Reduced, reduce
@@ -40,19 +41,12 @@ def solve(
     The same problem, seed, start and steps give the same bytes, unless the certificate says reproducible: false. A start or a
     rival (default: `competitors()`) that is wrong costs nothing but its time.
     """
-    meter = Meter(_reserved(problem, budget))
+    meter = Meter(budget)
+    meter.reserve(0.02 + 2e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
     reduced = reduce(problem)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)))
     return _checked(problem, _certified(problem, reduced, run, meter, seed), budget, seed)
-
-
-def _reserved(problem: PackingProblem, budget: Budget) -> Budget:
-    """Keep time for what comes after the search: certificate and verification."""
-    if budget.seconds is None:
-        return budget
-    afterwards = 0.02 + 2e-7 * (problem.n + len(problem.resources))
-    return replace(budget, seconds=max(0.5 * budget.seconds, budget.seconds - afterwards))
 
 
 def _certified(problem: PackingProblem, reduced: Reduced, run: Solve, meter: Meter, seed: int) -> Selection:
@@ -67,6 +61,7 @@ def _certified(problem: PackingProblem, reduced: Reduced, run: Solve, meter: Met
         steps=meter.spent,
         prices=reduced.original_prices(problem.m, run.prices.per_unit),
         scale=run.prices.scale,
+        cuts=in_original_numbers(run.cuts, reduced.candidates, reduced.resources),
         claims=[replace(claim, candidates=reduced.candidates[claim.candidates]) for claim in standing.claims()],
         reproducible=not meter.struck,
     )

@@ -3,13 +3,17 @@
 The linear relaxation is solved by reflected Halpern iterations of the primal-dual hybrid gradient method, as in r2HPDHG
 (Lu, Yang: https://arxiv.org/abs/2407.16144) with the step sizes of Pock and Chambolle (diagonal preconditioning) and the restarts of
 PDLP (https://arxiv.org/abs/2106.04756). Two departures: prices y >= 0 bound the optimum at any moment, so the best seen are kept
-whatever the iterates do later; and everything is one fused pass over the incidence, on one core, with no sums whose order could vary.
+whatever the iterates do later; and a step is one fused pass over the incidence, or two that two cores share, with no sums whose order
+could vary.
 Descent on one resource at a time stalls where two resources of one candidate would have to move together; this does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +26,7 @@ from pipeline_project.solvers.meter import SLICE, Meter
 from pipeline_project.solvers.solver import Floats
 
 SCALE_MAX: Final = 10**9  # finer units of price than this change no bound by a point
+HALVES_MIN: Final = 150_000  # demands from which two cores are worth their meeting twice in each step
 SAFE: Final = 2.0**61  # float estimates below this keep exact int64 sums below 2**63
 
 
@@ -66,7 +71,7 @@ class Prices:
 class _Iterate(NamedTuple):
     """x float64[n], y float64[m]: where we are; *_anchor: where the Halpern average pulls; best: the best prices seen; column, row:
     sums of quantities, the diagonal step sizes; touched float64[m, 2]: price and activity side by side, one cache line per visit;
-    state: see the indices below."""
+    ahead float64[n]: where x is going, for a step in halves; state: see the indices below."""
 
     x: Floats
     y: Floats
@@ -76,10 +81,11 @@ class _Iterate(NamedTuple):
     column: Floats
     row: Floats
     touched: Floats
+    ahead: Floats
     state: Floats
 
 
-_ITERATE = record(_Iterate, (f8[::1],) * 7 + (f8[:, ::1], f8[::1]))
+_ITERATE = record(_Iterate, (f8[::1],) * 7 + (f8[:, ::1], f8[::1], f8[::1]))
 BALANCE, BOUND, FIRST, PREVIOUS, SINCE_RESTART, ITERATIONS, DISTANCE = range(7)
 DEFAULT = PricesParams()
 
@@ -101,13 +107,15 @@ def find_prices(
     it = _begin(inc, warm, share, balance) if resume is None else resume
     bounds = [float(it.state[BOUND])]
     often = min(10, max(1, params.cheap // (params.iterations_min * cost_of(inc))))
-    while len(bounds) <= often * params.iterations_max // params.check_every:
-        complete = _round(inc, it, meter, params)
-        bounds.append(float(it.state[BOUND]))
-        earlier = bounds[len(bounds) * 3 // 4]
-        settled = len(bounds) >= often * params.iterations_min // params.check_every
-        if not complete or (settled and earlier - bounds[-1] <= params.progress_min * bounds[-1]):
-            break
+    with ThreadPoolExecutor(1) as other_core:
+        iterate = partial(_iterate_in_halves, other_core) if inc.k >= HALVES_MIN else _iterate
+        while len(bounds) <= often * params.iterations_max // params.check_every:
+            complete = _round(inc, it, meter, params, iterate)
+            bounds.append(float(it.state[BOUND]))
+            earlier = bounds[len(bounds) * 3 // 4]
+            settled = len(bounds) >= often * params.iterations_min // params.check_every
+            if not complete or (settled and earlier - bounds[-1] <= params.progress_min * bounds[-1]):
+                break
     return Prices(
         per_unit=it.best.copy(),
         bound=bounds[-1],
@@ -124,7 +132,9 @@ def cost_of(inc: Incidence) -> int:
     return 3 * inc.k + 2 * inc.n + 2 * inc.m + 1
 
 
-def _round(inc: Incidence, it: _Iterate, meter: Meter, params: PricesParams) -> bool:
+def _round(
+    inc: Incidence, it: _Iterate, meter: Meter, params: PricesParams, iterate: Callable[[Incidence, _Iterate, int, float], None]
+) -> bool:
     """Up to `check_every` iterations, then the bound; False when the meter allowed no more."""
     cost = cost_of(inc)
     at_once = max(1, min(params.check_every, SLICE // cost))
@@ -133,7 +143,7 @@ def _round(inc: Incidence, it: _Iterate, meter: Meter, params: PricesParams) -> 
         count = min(at_once, params.check_every - done)
         if not meter.affords(count * cost):
             break
-        _iterate(inc, it, count, params.reflection)
+        iterate(inc, it, count, params.reflection)
         meter.spend(count * cost)
         done += count
     if done:
@@ -196,7 +206,7 @@ def _begin(inc: Incidence, warm: Floats | None, share: Floats | None, balance: f
         total = float(inc.weights.sum())
         balance = float(column.sum()) / (3.0 * total) if total > 0 else 1.0
     state = np.array([balance, _bound(inc, y), 0.0, np.inf, 0.0, 0.0, 0.0])
-    return _Iterate(x, y.copy(), x.copy(), y.copy(), y.copy(), column, row, touched, state)
+    return _Iterate(x, y.copy(), x.copy(), y.copy(), y.copy(), column, row, touched, np.empty(n), state)
 
 
 @kernel(INCIDENCE, f8[::1], f8[::1])
@@ -284,6 +294,60 @@ def _iterate(inc: Incidence, it: _Iterate, iterations: int, reflection: float) -
             state[FIRST] = state[DISTANCE]
         state[SINCE_RESTART] += 1.0
     state[ITERATIONS] += iterations
+
+
+def _iterate_in_halves(other_core: ThreadPoolExecutor, inc: Incidence, it: _Iterate, iterations: int, reflection: float) -> None:
+    """The same with each step cut in two, first by candidates, then by resources, so that two cores can share it.
+
+    Always in two halves, however many cores there are: the sums do not depend on them.
+    """
+    state = it.state
+    middle_c, middle_r = int(np.searchsorted(inc.starts, inc.k // 2)), int(np.searchsorted(inc.row_starts, inc.k // 2))
+    for _ in range(iterations):
+        since = state[SINCE_RESTART]
+        keep = (since + 1.0) / (since + 2.0)
+        second = other_core.submit(_step_primal, inc, it, keep, reflection, middle_c, inc.n)
+        distance = _step_primal(inc, it, keep, reflection, 0, middle_c) + second.result()
+        second = other_core.submit(_step_dual, inc, it, keep, reflection, middle_r, inc.m)
+        distance += _step_dual(inc, it, keep, reflection, 0, middle_r) + second.result()
+        state[DISTANCE] = distance
+        if since == 0.0:
+            state[FIRST] = distance
+        state[SINCE_RESTART] += 1.0
+    state[ITERATIONS] += iterations
+
+
+@kernel(INCIDENCE, _ITERATE, f8, f8, i8, i8, returns=f8)
+def _step_primal(inc: Incidence, it: _Iterate, keep: float, reflection: float, begin: int, end: int) -> float:
+    x, touched, balance = it.x, it.touched, it.state[BALANCE]
+    distance = 0.0
+    for c in range(begin, end):
+        left = float(inc.weights[c])
+        for e in range(inc.starts[c], inc.starts[c + 1]):
+            left -= inc.quantities[e] * touched[inc.resources[e], 0]
+        length = balance / it.column[c]
+        target = min(1.0, max(0.0, x[c] + length * left))
+        it.ahead[c] = 2.0 * target - x[c]
+        move = target - x[c]
+        distance += move * move / length
+        x[c] = keep * (x[c] + (1.0 + reflection) * move) + (1.0 - keep) * it.x_anchor[c]
+    return distance
+
+
+@kernel(INCIDENCE, _ITERATE, f8, f8, i8, i8, returns=f8)
+def _step_dual(inc: Incidence, it: _Iterate, keep: float, reflection: float, begin: int, end: int) -> float:
+    y, balance = it.y, it.state[BALANCE]
+    distance = 0.0
+    for r in range(begin, end):
+        wanted = 0.0
+        for h in range(inc.row_starts[r], inc.row_starts[r + 1]):
+            wanted += inc.held[h] * it.ahead[inc.holders[h]]
+        length = 1.0 / (balance * it.row[r])
+        move = max(0.0, y[r] + length * (wanted - inc.capacities[r])) - y[r]
+        distance += move * move / length
+        y[r] = keep * (y[r] + (1.0 + reflection) * move) + (1.0 - keep) * it.y_anchor[r]
+        it.touched[r, 0] = y[r]
+    return distance
 
 
 @kernel(INCIDENCE, _ITERATE)

@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 
 from pipeline_project.core.packing import Int64
+from pipeline_project.core.selection import NO_CUTS
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
 from pipeline_project.solvers.components import Components
+from pipeline_project.solvers.cuts import tightened_prices
 from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.greedy import descending, pack, plain_orders
@@ -24,7 +26,7 @@ from pipeline_project.solvers.local_search import Doubt, search
 from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
-from pipeline_project.solvers.prices import ExactPrices, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.prices import ExactPrices, exact_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, tasks_for
 from pipeline_project.solvers.solver import Bools
 from pipeline_project.solvers.standing import Standing
@@ -53,6 +55,7 @@ class PortfolioParams:
 
 
 DEFAULT: Final = PortfolioParams()
+SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
 
 
 class Solve:
@@ -60,6 +63,7 @@ class Solve:
 
     standing  the best selection known, and what is proven about it
     prices    what the certificate will state; free resources until priced
+    cuts      the rows beyond those of the problem that cost something, in the same unit
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class Solve:
     ) -> None:
         self.standing = Standing(inc, Components.of(inc))
         self.prices = ExactPrices(per_unit=np.zeros(inc.m, np.int64), scale=1, safe=False)
+        self.cuts = NO_CUTS
+        self._all_rows, self._all_prices = inc, self.prices  # with the cuts as further resources
         self._inc, self._meter, self._seed, self._rivals, self._params = inc, meter, seed, rivals, params
         self._worth = np.zeros(inc.n)
         self._is_kernel = kernel
@@ -106,22 +112,25 @@ class Solve:
         return True
 
     def _start_priced(self, share: float) -> None:
-        """Take candidates in the order of the relaxation."""
+        """Price resources and cuts, and take candidates in the order of the relaxation."""
         inc, standing = self._inc, self.standing
         part = self._meter.phase(share)
-        relaxed = find_prices(inc, part)
+        tightened = tightened_prices(inc, part)
         self._meter.close(part)
-        reduced_weights(inc, relaxed.per_unit, self._worth)
-        order = np.lexsort((-self._worth, -np.round(relaxed.share, 3)))
+        reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
+        order = np.lexsort((-self._worth, -np.round(tightened.relaxed.share, 3)))
         standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")
-        self.prices = exact_prices(inc, relaxed.per_unit)
-        standing.price(self.prices)
+        self.prices, self.cuts = tightened.exact(inc.m)
+        self._all_rows, self._all_prices = tightened.inc, exact_prices(tightened.inc, tightened.relaxed.per_unit)
+        standing.price(self._all_rows, self._all_prices)
+        lengths = np.diff(self.cuts.clique_starts)
+        self._meter.reserve(SECONDS_TO_CHECK_A_PAIR * int((lengths * lengths).sum()))
 
     def _prove_small(self) -> None:
         """Search the components that are small enough to be proven optimal one and all."""
         standing, part = self.standing, self._meter.phase(self._params.small)
         chosen = standing.chosen.copy()
-        proven = prove_small(self._inc, standing.parts, standing.open(), self.prices, chosen, part)
+        proven = prove_small(self._all_rows, standing.parts, standing.open(), self._all_prices, chosen, part)
         self._meter.close(part)
         standing.offer(chosen, "exact")
         standing.claim(proven, standing.value[proven], "exact")

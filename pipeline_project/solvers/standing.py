@@ -55,9 +55,9 @@ class Standing:
             self.chosen[group[chosen]] = True
             self.value[g], self._solver[g] = value, solver
 
-    def price(self, prices: ExactPrices) -> None:
-        """Learn what prices certify."""
-        self.bound = component_bounds(self.inc, self.parts, prices) if prices.safe else None
+    def price(self, rows: Incidence, prices: ExactPrices) -> None:
+        """Learn what prices of these rows, the problem's or more, certify."""
+        self.bound = component_bounds(rows, self.parts, prices) if prices.safe else None
 
     def claim(self, components: Int64, bounds: Int64, solver: str) -> None:
         """Keep bounds that a solver has proven, where they say more than what is known and are not refuted by the selection."""

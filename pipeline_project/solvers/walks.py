@@ -8,6 +8,7 @@ from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.neighbours import Neighbours
+from pipeline_project.solvers.solver import Floats
 from pipeline_project.solvers.unit_walk import UnitWalk
 
 
@@ -41,8 +42,8 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, neighbours: Neighbours | None, seeds: tuple[int, ...]) -> list[Walk]:
-    """One walk for each seed, from nothing chosen."""
+def walks(inc: Incidence, neighbours: Neighbours | None, worth: Floats, seeds: tuple[int, ...]) -> list[Walk]:
+    """One walk for each seed, from nothing chosen; worth float64[n]: reduced weights."""
     if neighbours is None:
-        return [GeneralWalk(inc, seed) for seed in seeds]
+        return [GeneralWalk(inc, worth, seed) for seed in seeds]
     return [UnitWalk(inc, neighbours, seed) for seed in seeds]

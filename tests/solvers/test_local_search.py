@@ -43,7 +43,7 @@ both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "genera
 
 
 def walk_of(inc: Incidence, *, unit: bool, seed: int = 7) -> Walk:
-    return walks(inc, Neighbours.of(inc) if unit else None, (seed,))[0]
+    return walks(inc, Neighbours.of(inc) if unit else None, np.zeros(inc.n), (seed,))[0]
 
 
 @settings(deadline=None, max_examples=150)

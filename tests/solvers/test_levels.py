@@ -47,11 +47,16 @@ def answered(combined: levels.Combined, chosen: Int64, upper_bound: int) -> Sele
     return replace(selection, certificate=replace(selection.certificate, upper_bound=upper_bound))
 
 
+def scale_components_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where one scale for all, which is tried first, would fit."""
+    every = levels._groupings
+    monkeypatch.setattr(levels, "_groupings", lambda reduced: list(every(reduced))[1:])
+
+
 @pytest.mark.parametrize("apart", [False, True], ids=["one scale", "a scale for each component"])
 def test_scale_and_bounds_agree_with_brute_force_on_thousands(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if apart:
-        every = levels._groupings
-        monkeypatch.setattr(levels, "_groupings", lambda reduced: list(every(reduced))[1:])  # the first is one scale for all
+        scale_components_apart(monkeypatch)
     for seed in range(1500):
         rng = np.random.default_rng(seed)
         problem, columns = tiny(seed)
@@ -154,6 +159,18 @@ def test_components_have_scales_of_their_own_where_one_for_all_does_not_fit() ->
     assert combined.scales.shape == (2, 32)
     answer = combined.solve(SOME)
     assert [(level.value, level.optimal) for level in answer.levels] == [(32 * most, True), (32 * (most - 1), True)]
+
+
+def test_components_may_make_up_for_each_other_in_a_level_that_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two slots, candidates 0 or 1 and 2 or 3. With 1 and 2 chosen, 0 and 3 have as much of the first level and 99 more of the second.
+    scale_components_apart(monkeypatch)
+    problem = problem_of([0] * 4, [(0, 0, 1), (1, 0, 1), (2, 1, 1), (3, 1, 1)], [1, 1])
+    combined = levels.combine(problem, [np.array([1, 0, 1, 0]), np.array([0, 1, 0, 100])])
+    best = int(combined.problem.weights[[0, 2]].sum())
+    first, second = combined.read(answered(combined, np.array([1, 2]), best))
+    assert (first.value, first.upper_bound, first.optimal) == (1, 2, False)
+    assert second.value == 1
+    assert second.upper_bound >= 100
 
 
 def test_classes_become_levels_from_the_lowest_number_on() -> None:

@@ -12,7 +12,6 @@ import typer
 from rich.text import Text
 
 from pipeline_project.cli import console, failures
-from pipeline_project.cli.arguments import examples
 from pipeline_project.cli.failures import Failure
 
 START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
@@ -39,7 +38,7 @@ def build() -> typer.Typer:
     for noun, module in {"db": db, "pools": pools, "items": items, "resources": resources, "policy": policy}.items():
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
-    app.command("solve", rich_help_panel=SELECTION, epilog=examples("pipeline solve problem --seconds 10"))(solve.solve)
+    app.command("solve", rich_help_panel=SELECTION, epilog=solve.EXAMPLES)(solve.solve)
     app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)

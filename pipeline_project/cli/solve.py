@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import resource
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipeline_project.cli import console
+from pipeline_project.cli.arguments import examples
 from pipeline_project.core.errors import CheckFailed, UsageError
 
+if TYPE_CHECKING:  # solvers and files are imported when they are needed: --help must not wait for them
+    from pipeline_project.solvers.levels import Combined
+    from pipeline_project.store.problems import ProblemFiles
+
+EXAMPLES = examples("pipeline solve problem --seconds 10", "pipeline solve problem-with-priorities --steps 500000000 --seed 7 --json")
 STEPS_PER_SECOND = 10_000_000_000  # more than a core does: with --seconds alone the clock ends a search that would go on
 
 
@@ -28,7 +35,11 @@ def solve(
     seed: Annotated[int, typer.Option(min=0, help="Other seeds search elsewhere.")] = 0,
     as_json: console.Json = False,
 ) -> None:
-    """Choose the most valuable candidates that fit, with a proof of how good they are."""
+    """Choose the most valuable candidates that fit, with a proof of how good they are.
+
+    Further columns of candidates.parquet make levels: with priority (0 first) the weight of class 0 is all that matters, among equals that
+    of class 1, and so on; weight_2, weight_3, ... decide what is then still equal. The answer says of each level how good it is.
+    """
     with _progress():
         answer = _solve(directory, seconds, steps, seed)
     console.emit(answer, as_json=as_json, human=_for_a_person(answer))
@@ -47,20 +58,25 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
         raise UsageError(f"--seconds: expected more than 0, found {seconds}")
     begin = time.perf_counter()  # importing the solvers is the start of the process, not of the work
     files = read_problem(directory)
+    combined = _combined(files)
+    problem = files.problem if combined is None else combined.problem
     left = None if seconds is None else max(1e-3, begin + seconds - time.perf_counter())
     work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(seconds * STEPS_PER_SECOND))
-    selection = select(files.problem, Budget(steps=work, seconds=left), seed)
+    budget = Budget(steps=work, seconds=left)
+    if combined is None:
+        selection = select(problem, budget, seed)
+        quality = _quality(selection.certificate.value, selection.certificate.upper_bound, optimal=selection.certificate.optimal)
+    else:
+        levelled = combined.solve(budget, seed)
+        selection, first = levelled.selection, levelled.levels[0]
+        quality = _quality(first.value, first.upper_bound, optimal=levelled.optimal) | {"levels": [asdict(one) for one in levelled.levels]}
     certificate = selection.certificate
     selected = files.candidates[selection.chosen]
-    return {
-        "value": certificate.value,
-        "upper_bound": certificate.upper_bound,
-        "gap": certificate.gap,
-        "optimal": certificate.optimal,
+    return quality | {
         "selected": selected,
         "hash": hashlib.sha256(b"selected-1" + selected.astype("<i8").tobytes()).hexdigest(),
         "steps": certificate.steps,
-        "verified": not verify(files.problem, selection),
+        "verified": not verify(problem, selection),
         "reproducible": certificate.reproducible,
         "solvers": certificate.solvers,
         "seconds": round(time.perf_counter() - begin, 3),
@@ -68,11 +84,30 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     }
 
 
+def _combined(files: ProblemFiles) -> Combined | None:
+    """The levels that the files have beyond the weight; None when there are none."""
+    from pipeline_project.solvers.levels import classes_to_levels, combine
+
+    if files.priority is None and not files.further:
+        return None
+    levels, names = [files.problem.weights], ["weight"]
+    if files.priority is not None:
+        levels, names = (
+            classes_to_levels(files.priority, files.problem.weights),
+            [f"priority {p}" for p in sorted(set(files.priority.tolist()))],
+        )
+    names += [f"weight_{i}" for i in range(2, 2 + len(files.further))]
+    return combine(files.problem, [*levels, *files.further], names=names)
+
+
+def _quality(value: int, upper_bound: int, *, optimal: bool) -> dict[str, Any]:
+    gap = (upper_bound - value) / upper_bound if upper_bound else 0.0
+    return {"value": value, "upper_bound": upper_bound, "gap": gap, "optimal": optimal}
+
+
 def _for_a_person(answer: dict[str, Any]) -> list[Any]:
     rows = [
-        {"": "value", "answer": f"{answer['value']:,}"},
-        {"": "upper bound", "answer": f"{answer['upper_bound']:,}"},
-        {"": "gap", "answer": "proven optimal" if answer["optimal"] else f"{answer['gap']:.4%}"},
+        *_worth(answer),
         {"": "selected", "answer": f"{len(answer['selected']):,} candidates (--json lists them)"},
         {"": "decided by", "answer": ", ".join(f"{name} {count:,}" for name, count in answer["solvers"].items()) or "nobody"},
         {"": "verified", "answer": "yes" if answer["verified"] else "NO"},
@@ -81,6 +116,21 @@ def _for_a_person(answer: dict[str, Any]) -> list[Any]:
         {"": "hash", "answer": answer["hash"]},
     ]
     return [console.table("Selection", rows)]
+
+
+def _worth(answer: dict[str, Any]) -> list[dict[str, str]]:
+    if "levels" in answer:
+        return [{"": level["name"], "answer": _level(level)} for level in answer["levels"]]
+    return [
+        {"": "value", "answer": f"{answer['value']:,}"},
+        {"": "upper bound", "answer": f"{answer['upper_bound']:,}"},
+        {"": "gap", "answer": "proven optimal" if answer["optimal"] else f"{answer['gap']:.4%}"},
+    ]
+
+
+def _level(level: dict[str, Any]) -> str:
+    proof = "proven optimal" if level["optimal"] else f"at most {level['upper_bound']:,} with what the levels above have"
+    return f"{level['value']:,}, {proof}"
 
 
 def _progress() -> Progress:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,30 +23,37 @@ class ProblemFiles:
 
     problem      candidates in ascending order of their ids
     candidates   int64[n]  the id of each
+    priority     int64[n]  class of each, 0 first; None = the file has none
+    further      int64[n] each: weight_2, weight_3, ..., that decide among equals
     """
 
     problem: PackingProblem
     candidates: Int64
+    priority: Int64 | None
+    further: tuple[Int64, ...]
 
 
 def read_problem(directory: Path) -> ProblemFiles:
     """Read candidates.parquet (candidate, weight), demands.parquet (candidate, resource, quantity), resources.parquet (resource, capacity).
 
-    Resources that resources.parquet does not name have capacity 1; the file itself may be missing. Raises UsageError for files and columns
-    that are not there, Refused for values that make no problem.
+    Resources that resources.parquet does not name have capacity 1; the file itself may be missing. candidates.parquet may also have
+    priority, and weight_2, weight_3, ... without gaps: levels of the objective, see `solvers.levels`. Raises UsageError for files and
+    columns that are not there, Refused for values that make no problem.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory}: expected a problem directory with candidates.parquet and demands.parquet, found none")
-    ids, weights = _columns(directory / "candidates.parquet", "candidate", "weight")
+    names = "candidate", "weight", *_levels_in(directory / "candidates.parquet")
+    ids, *columns = _columns(directory / "candidates.parquet", *names)
     owner, wanted, quantities = _columns(directory / "demands.parquet", "candidate", "resource", "quantity")
     known, capacities = np.zeros(0, np.int64), np.zeros(0, np.int64)
     if (directory / "resources.parquet").exists():
         known, capacities = _columns(directory / "resources.parquet", "resource", "capacity")
-    _refuse_below(0, weights, ids, "candidates.parquet: weight of candidate")
+    for name, column in zip(names[1:], columns, strict=True):
+        _refuse_below(0, column, ids, f"candidates.parquet: {name} of candidate")
     _refuse_below(1, quantities, owner, "demands.parquet: quantity of candidate")
     _refuse_below(0, capacities, known, "resources.parquet: capacity of resource")
-    ids, weights = _by_id(ids, weights, "candidates.parquet: candidate")
-    known, capacities = _by_id(known, capacities, "resources.parquet: resource")
+    ids, *columns = _by_id(ids, *columns, where="candidates.parquet: candidate")
+    known, capacities = _by_id(known, capacities, where="resources.parquet: resource")
     mentioned, resource = _numbered(wanted)
     free = np.ones(len(mentioned), np.int64)
     at, found = _positions(known, mentioned)
@@ -54,24 +64,47 @@ def read_problem(directory: Path) -> ProblemFiles:
         raise Refused(
             f"demands.parquet: expected candidates of candidates.parquet, found {stranger} ({int((~found).sum())} such rows in all)"
         )
-    return ProblemFiles(problem=PackingProblem.from_triples(weights, candidate, resource, quantities, free), candidates=ids)
+    named = dict(zip(names[1:], columns, strict=True))
+    problem = PackingProblem.from_triples(named.pop("weight"), candidate, resource, quantities, free)
+    return ProblemFiles(problem=problem, candidates=ids, priority=named.pop("priority", None), further=tuple(named.values()))
+
+
+def _levels_in(path: Path) -> list[str]:
+    """Those of the columns priority, weight_2, weight_3, ... that the file has, in this order."""
+    present = _opened(path).schema_arrow.names if path.is_file() else []
+    weights = [name for name in present if re.fullmatch(r"weight_?[0-9]+", name)]
+    expected = [f"weight_{i}" for i in range(2, 2 + len(weights))]
+    if sorted(weights) != sorted(expected):
+        raise UsageError(f"{path}: expected further weights as {', '.join(expected)}, without gaps, found {', '.join(weights)}")
+    return [name for name in ("priority",) if name in present] + expected
 
 
 def _columns(path: Path, *names: str) -> list[Int64]:
     """The columns as int64; anything that is not a whole number in every row is refused."""
     if not path.is_file():
         raise UsageError(f"{path}: expected a Parquet file with columns {', '.join(names)}, found no such file")
-    try:
-        file = pq.ParquetFile(path)  # `read_table` would import pandas too
-        present = file.schema_arrow.names
-        if missing := [name for name in names if name not in present]:
-            raise UsageError(
-                f"{path}: expected columns {', '.join(names)}, found {', '.join(present) or 'none'}; missing: {', '.join(missing)}"
-            )
+    file = _opened(path)
+    present = file.schema_arrow.names
+    if missing := [name for name in names if name not in present]:
+        raise UsageError(
+            f"{path}: expected columns {', '.join(names)}, found {', '.join(present) or 'none'}; missing: {', '.join(missing)}"
+        )
+    with _readable(path):
         table = file.read(columns=list(names))
+    return [_whole_numbers(table[name], f"{path.name}: {name}") for name in names]
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    with _readable(path):
+        return pq.ParquetFile(path)  # `read_table` would import pandas too
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowException as failure:
         raise UsageError(f"{path}: expected a Parquet file, found one that cannot be read: {failure}") from failure
-    return [_whole_numbers(table[name], f"{path.name}: {name}") for name in names]
 
 
 def _whole_numbers(column: pa.ChunkedArray, where: str) -> Int64:
@@ -96,14 +129,15 @@ def _refuse_below(least: int, values: Int64, owner: Int64, where: str) -> None:
         raise Refused(f"{where} {owner[at]}, row {at + 1}: expected >= {least}, found {values[at]} ({int(bad.sum())} such rows in all)")
 
 
-def _by_id(ids: Int64, values: Int64, where: str) -> tuple[Int64, Int64]:
+def _by_id(ids: Int64, *columns: Int64, where: str) -> list[Int64]:
+    """Ids, ascending, and the columns in their order."""
     if (ids[1:] <= ids[:-1]).any():
         order = np.argsort(ids, kind="stable")
-        ids, values = ids[order], values[order]
+        ids, columns = ids[order], tuple(column[order] for column in columns)
         repeated = np.flatnonzero(ids[1:] == ids[:-1])
         if len(repeated):
             raise Refused(f"{where}: expected each once, found {ids[repeated[0]]} twice ({len(repeated)} such in all)")
-    return ids, values
+    return [ids, *columns]
 
 
 def _numbered(ids: Int64) -> tuple[Int64, Int64]:

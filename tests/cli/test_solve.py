@@ -98,3 +98,46 @@ def test_a_folder_that_is_not_there_is_a_usage_error_and_bad_values_are_refused(
     done = pipeline_solve(directory, "--json")
     assert done.returncode == 5
     assert json.loads(done.stdout)["error"]["kind"] == "Refused"
+
+
+def with_columns(directory: Path, **columns: list[Any]) -> Path:
+    """The same four candidates, 70, 50, 60 and 40, with further columns."""
+    table = pa.table({"candidate": [70, 50, 60, 40], "weight": [2, 3, 4, 1], **columns})
+    pq.write_table(table, directory / "candidates.parquet")
+    return directory
+
+
+def test_priorities_decide_before_weights_and_each_level_has_its_proof(directory: Path) -> None:
+    answer = solved(with_columns(directory, priority=[0, 1, 1, 3]), "--steps", "1000000")
+    assert set(answer) == FIELDS | {"levels"}
+    assert answer["selected"] == [40, 70]
+    assert answer["levels"] == [
+        {"name": "priority 0", "value": 2, "upper_bound": 2, "optimal": True},
+        {"name": "priority 1", "value": 0, "upper_bound": 0, "optimal": True},
+        {"name": "priority 3", "value": 1, "upper_bound": 1, "optimal": True},
+    ]
+    assert (answer["value"], answer["upper_bound"], answer["gap"], answer["optimal"]) == (2, 2, 0.0, True)
+    assert answer["verified"]
+
+
+def test_further_weights_decide_among_equals(directory: Path) -> None:
+    with_columns(directory, weight_3=[0, 1, 0, 0], weight_2=[7, 7, 5, 0])
+    same = pa.table({"candidate": [70, 50, 60], "weight": [4, 4, 4], "weight_2": [7, 7, 5], "weight_3": [0, 1, 0]})
+    assert solved(directory)["selected"] == [40, 60]
+    pq.write_table(same, directory / "candidates.parquet")
+    answer = solved(directory)
+    assert answer["selected"] == [50]
+    assert [(level["name"], level["value"]) for level in answer["levels"]] == [("weight", 4), ("weight_2", 7), ("weight_3", 1)]
+
+
+def test_a_person_sees_each_level(directory: Path) -> None:
+    done = pipeline_solve(with_columns(directory, priority=[0, 1, 1, 3]))
+    assert done.returncode == 0
+    assert "priority 3" in done.stdout
+    assert done.stdout.count("proven optimal") == 3
+
+
+def test_levels_that_fit_no_scale_are_refused_before_solving(directory: Path) -> None:
+    done = pipeline_solve(with_columns(directory, weight_2=[2**61, 1, 2**61 + 1, 0]), "--json")
+    assert done.returncode == 5
+    assert "use coarser points" in json.loads(done.stdout)["error"]["message"]

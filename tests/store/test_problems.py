@@ -103,3 +103,31 @@ def test_ids_without_gaps_and_with_gaps_are_found_alike(tmp_path: Path) -> None:
         (tmp_path / "resources.parquet").unlink()
         digests.add(read_problem(tmp_path).problem.digest())
     assert len(digests) == 1
+
+
+def test_priority_and_further_weights_follow_the_ids(tmp_path: Path) -> None:
+    further = {"weight_3": [7, 8, 9], "priority": [0, 2, 1], "weight_2": [4, 5, 6]}
+    files = read_problem(write(tmp_path, candidates=CANDIDATES | further))
+    assert files.priority is not None
+    assert files.priority.tolist() == [0, 1, 2]
+    assert [column.tolist() for column in files.further] == [[4, 6, 5], [7, 9, 8]]
+    files = read_problem(write(tmp_path, candidates=CANDIDATES | {"client": ["a", "b", "c"]}))
+    assert (files.priority, files.further) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("columns", "failure", "sentence"),
+    [
+        ({"priority": [0, -1, 0]}, Refused, f"priority of candidate {2**62}, row 2: expected >= 0, found -1"),
+        ({"priority": ["high", "low", "low"]}, Refused, "priority: expected a column of type int64, found string, for example 'high'"),
+        ({"weight_2": [1, 1, -5]}, Refused, "weight_2 of candidate 3, row 3: expected >= 0, found -5"),
+        ({"weight_2": [1, None, 5]}, Refused, "weight_2, row 2: expected an int64, found nothing"),
+        ({"weight_3": [1, 1, 1]}, UsageError, "expected further weights as weight_2, without gaps, found weight_3"),
+        ({"weight2": [1, 1, 1]}, UsageError, "expected further weights as weight_2, without gaps, found weight2"),
+    ],
+)
+def test_levels_that_are_none_are_refused_with_their_place(
+    tmp_path: Path, columns: dict[str, Any], failure: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(failure, match=sentence):
+        read_problem(write(tmp_path, candidates=CANDIDATES | columns))

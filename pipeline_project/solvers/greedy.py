@@ -17,18 +17,18 @@ from pipeline_project.solvers.solver import Bools, Budget, Floats
 def solve(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
     """The best of the plain orders. O(n log n + k) for each; deterministic, it uses neither seed nor start."""
     inc = Incidence.of(problem)
-    chosen = max((pack(inc, order) for order in plain_orders(inc)), key=lambda flags: int(problem.weights[flags].sum()))
+    chosen = max((pack(inc, descending(rank)) for rank in plain_ranks(inc)), key=lambda flags: int(problem.weights[flags].sum()))
     return certify(problem, np.flatnonzero(chosen), solvers={"greedy": problem.n}, seed=seed, steps=3 * inc.k)
 
 
-def plain_orders(inc: Incidence) -> Iterator[Int64]:
-    """By weight, by weight per unit, by weight per share of what there is; ties by number."""
+def plain_ranks(inc: Incidence) -> Iterator[Int64 | Floats]:
+    """Weight, weight per unit, weight per share of what there is: the largest first; ties by number."""
     units, shares = np.empty(inc.n), np.empty(inc.n)
     _sizes(inc, units, shares)
-    yield descending(inc.weights)
-    yield descending(inc.weights / units)
+    yield inc.weights
+    yield inc.weights / units
     if not np.array_equal(units, shares):
-        yield descending(inc.weights / shares)
+        yield inc.weights / shares
 
 
 def descending(values: Int64 | Floats) -> Int64:

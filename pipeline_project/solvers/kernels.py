@@ -64,3 +64,8 @@ def kernel(*signature: object, returns: object = numba.types.void) -> Callable[[
         return cast("Loop", dispatcher)
 
     return compiled
+
+
+def get_ready() -> None:
+    """Load what every loop needs, once for each process: half a second that else the first call would take."""
+    numba.core.registry.cpu_target.target_context.refresh()

@@ -17,6 +17,7 @@ from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.competitors import Competitor, competitors
 from pipeline_project.solvers.cuts import in_original_numbers
 from pipeline_project.solvers.greedy import fill
+from pipeline_project.solvers.kernels import get_ready
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.reductions import Reduced, reduce
 from pipeline_project.solvers.solver import Budget
@@ -24,6 +25,7 @@ from pipeline_project.solvers.stages import DEFAULT, PortfolioParams, Solve
 
 log = logging.getLogger(__name__)
 
+get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
 
@@ -42,7 +44,7 @@ def solve(
     rival (default: `competitors()`) that is wrong costs nothing but its time.
     """
     meter = Meter(budget)
-    meter.reserve(0.02 + 2e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
+    meter.reserve(0.02 + 1e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
     reduced = reduce(problem)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)))

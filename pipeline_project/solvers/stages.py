@@ -6,6 +6,7 @@ Every stage only adds to what stands: a value never falls, a bound never rises.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.cuts import tightened_prices
 from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
-from pipeline_project.solvers.greedy import descending, pack, plain_orders
+from pipeline_project.solvers.greedy import descending, pack, plain_ranks
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.local_search import Doubt, search
 from pipeline_project.solvers.merging import best_of
@@ -90,8 +91,9 @@ class Solve:
         standing = self.standing
         if start is not None:  # first, so that only what is strictly better replaces it
             standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
-        for order in plain_orders(self._inc):
-            standing.offer(pack(self._inc, order), "greedy")
+        with ThreadPoolExecutor(2) as cores:
+            for chosen in cores.map(lambda rank: pack(self._inc, descending(rank)), plain_ranks(self._inc)):
+                standing.offer(chosen, "greedy")
 
     def _decide_sparse(self) -> bool:
         """Where everybody conflicts with few: reduce the conflict graph, solve what is left, and lift the answer."""

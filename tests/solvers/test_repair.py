@@ -1,0 +1,65 @@
+"""Repair keeps what still fits, is certified anew, and comes close to a cold solve at a sliver of its work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.verification import verify
+from pipeline_project.solvers import portfolio
+from pipeline_project.solvers.repair import Start, repair
+from pipeline_project.solvers.solver import Budget
+from tests.solvers.packing_problems import best_value, random_problem, small_problems
+
+PLENTY = Budget(steps=10**9)
+
+
+@settings(deadline=None, max_examples=200)
+@given(problem=small_problems(), data=st.data())
+def test_any_start_becomes_a_sound_selection(problem: PackingProblem, data: st.DataObject) -> None:
+    members = st.lists(st.integers(0, max(0, problem.n - 1)), unique=True, max_size=problem.n).map(sorted)
+    prices = st.lists(st.integers(0, 10**6), min_size=problem.m, max_size=problem.m)
+    start = Start(chosen=np.array(data.draw(members), np.int64), prices=np.array(data.draw(prices), np.int64), price_scale=1000)
+    answer = repair(problem, start, np.array(data.draw(members), np.int64), PLENTY)
+    assert verify(problem, answer) == []
+    assert answer.certificate.value <= best_value(problem) <= answer.certificate.upper_bound
+
+
+def changed_problem(problem: PackingProblem, share: float, seed: int) -> tuple[PackingProblem, Int64]:
+    """New weights for a share of the candidates."""
+    rng = np.random.default_rng(seed)
+    changed = np.sort(rng.choice(problem.n, max(1, int(share * problem.n)), replace=False))
+    weights = problem.weights.copy()
+    weights[changed] = rng.integers(1, 1000, len(changed))
+    return replace(problem, weights=weights), changed
+
+
+@pytest.mark.parametrize("general", [False, True], ids=["unit", "general"])
+@pytest.mark.parametrize("share", [0.001, 0.01])
+def test_it_comes_close_to_a_cold_solve(general: bool, share: float) -> None:
+    largest = {} if general else {"quantity_max": 1, "capacity_max": 1}
+    problem = random_problem(seed=3, n=20_000, m=12_000, rows=3, **largest)
+    before = portfolio.solve(problem, Budget(steps=60_000_000), rivals=())
+    now, changed = changed_problem(problem, share, seed=4)
+    start = Start(chosen=before.chosen, prices=before.certificate.prices, price_scale=before.certificate.price_scale)
+    warm = repair(now, start, changed, Budget(steps=20_000_000))
+    cold = portfolio.solve(now, Budget(steps=60_000_000), rivals=())
+    assert verify(now, warm) == []
+    assert warm.certificate.value >= 0.999 * cold.certificate.value
+    assert warm.certificate.upper_bound <= 1.03 * cold.certificate.upper_bound  # the cold solve has cuts
+    assert warm.certificate.steps < cold.certificate.steps / 10
+
+
+def test_it_is_deterministic() -> None:
+    problem = random_problem(seed=3, n=2_000, m=700, rows=3)
+    before = portfolio.solve(problem, Budget(steps=5_000_000), rivals=())
+    now, changed = changed_problem(problem, 0.05, seed=4)
+    start = Start(chosen=before.chosen, prices=before.certificate.prices, price_scale=before.certificate.price_scale)
+    answers = [repair(now, start, changed, PLENTY, seed=5) for _ in range(2)]
+    assert answers[0].digest() == answers[1].digest()
+    assert answers[0].certificate.prices.tolist() == answers[1].certificate.prices.tolist()

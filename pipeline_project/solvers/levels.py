@@ -241,10 +241,11 @@ def _by_group(columns: Any, group: Int64, count: int) -> Whole:
 def _scarcest(inc: Incidence) -> Int64:
     """int64[n]: the demand row of each candidate whose resource is the most wanted for what there is; -1 without any."""
     wanted = np.bincount(inc.resources, weights=inc.quantities, minlength=inc.m) / np.maximum(inc.capacities, 1)
-    owner = np.repeat(np.arange(inc.n), np.diff(inc.starts))
-    order = np.lexsort((wanted[inc.resources], owner))  # ascending: the last of each owner is the scarcest
-    row = np.full(inc.n, -1, np.int64)
-    row[owner[order]] = order
+    rank = np.empty(inc.m, np.int64)
+    rank[np.argsort(wanted, kind="stable")] = np.arange(inc.m)
+    demanding, row = np.flatnonzero(np.diff(inc.starts)), np.full(inc.n, -1, np.int64)
+    if len(demanding):  # rank and row in one number, each below 2**31, so that a maximum finds both
+        row[demanding] = np.maximum.reduceat(rank[inc.resources] * inc.k + np.arange(inc.k), inc.starts[demanding]) % inc.k
     return row
 
 

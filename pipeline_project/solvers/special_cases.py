@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.solvers.components import Components
@@ -199,6 +197,9 @@ def _two_sides(inc: Incidence) -> Bools | None:
 
     Resource r on either side is a vertex r or m + r; an odd cycle joins both.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     _, one, other = _ends(inc)
     ends = np.concatenate((one, inc.m + one)), np.concatenate((inc.m + other, other))
     apart = np.tile(one != other, 2)

@@ -47,7 +47,7 @@ class CutsParams:
     iterations_min: int = 48
     rows_min: float = 1e-3
     violation_min: float = 0.02
-    conflicts_max: int = 4_000_000
+    conflicts_max: int = 10_000_000
     pairs_to_drop: int = 8
 
 

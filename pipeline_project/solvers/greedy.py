@@ -56,7 +56,7 @@ def fill(inc: Incidence, order: Int64, free: Int64, chosen: Bools) -> None:
 def _sizes(inc: Incidence, units: Floats, shares: Floats) -> None:
     # What demands nothing is infinitely small: its weight per size must come first, not divide by zero.
     for c in range(len(inc.weights)):
-        units[c] = shares[c] = 1e-300
+        units[c] = shares[c] = 1e-280
         for e in range(inc.starts[c], inc.starts[c + 1]):
             units[c] += inc.quantities[e]
             shares[c] += inc.quantities[e] / max(1, inc.capacities[inc.resources[e]])

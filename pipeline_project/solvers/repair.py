@@ -14,12 +14,14 @@ import numpy as np
 from pipeline_project.core.packing import Bools, Int64, PackingProblem
 from pipeline_project.core.selection import Selection
 from pipeline_project.solvers.certify import certify
-from pipeline_project.solvers.general_walk import GeneralWalk
+from pipeline_project.solvers.core_problem import core_of
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, take
 from pipeline_project.solvers.kernels import f8, flag, i8, kernel
 from pipeline_project.solvers.meter import Meter
+from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.prices import exact_prices, reduced_weights
 from pipeline_project.solvers.solver import Budget, Floats
+from pipeline_project.solvers.walks import walks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +42,14 @@ class Start:
 class RepairParams:
     """sweeps             of the prices of touched rows
     holders_max        rows with more holders keep their price: sorting them would not be local
+    rings              how many rows away from the change somebody is still tried
     trials             of the walk for each candidate around the change
     """
 
     sweeps: int = 3
     holders_max: int = 4_096
-    trials: int = 8
+    rings: int = 2
+    trials: int = 4
 
 
 DEFAULT = RepairParams()
@@ -71,7 +75,9 @@ def repair(
         meter.spend(_descend(inc, rows, prices, worth, params.holders_max))
     around = np.zeros(inc.n, np.bool_)
     around[changed] = True
-    _want(inc, rows, left, chosen, worth, around)
+    for _ in range(params.rings):
+        _want(inc, np.flatnonzero(touched), left, chosen, worth, around)
+        _touch(inc, np.flatnonzero(around), touched)
     selected = _walk(inc, chosen, worth, np.flatnonzero(around), meter, seed, params)
     exact = exact_prices(inc, prices)
     meter.spend(4 * inc.k)
@@ -88,18 +94,22 @@ def repair(
 
 
 def _walk(inc: Incidence, chosen: Bools, worth: Floats, around: Int64, meter: Meter, seed: int, params: RepairParams) -> Bools:
-    """Settle, then try the same candidates again and again without ever losing."""
-    if not len(around):
+    """Among those around the change alone: settle, then try them again and again without ever losing."""
+    core = core_of(inc, chosen, around)
+    if not len(core.candidates):
         return chosen
-    walk = GeneralWalk(inc, worth, seed)
-    walk.adopt(chosen)
-    meter.spend(walk.settle(around, meter.left))
-    trials = params.trials * len(around)
-    while trials and (limit := meter.slice()):
-        work, done = walk.walk(around, 0.0, trials, limit, track=False)
+    walk = walks(core.inc, Neighbours.of(core.inc), worth[core.candidates], (seed,))[0]
+    walk.adopt(chosen[core.candidates])
+    everybody = np.arange(core.inc.n)
+    meter.spend(inc.k + walk.settle(everybody, meter.left))
+    trials = params.trials * core.inc.n
+    while trials > 0 and (limit := meter.slice()):
+        work, done = walk.walk(everybody, 0.0, trials, limit, track=False)
         meter.spend(work)
         trials -= done
-    return walk.chosen
+    repaired = chosen.copy()
+    repaired[core.candidates] = walk.chosen
+    return repaired
 
 
 @kernel(INCIDENCE, i8[::1], flag[::1])
@@ -154,9 +164,9 @@ def _descend(inc: Incidence, rows: Int64, prices: Floats, worth: Floats, holders
 
 @kernel(INCIDENCE, i8[::1], i8[::1], flag[::1], f8[::1], flag[::1])
 def _want(inc: Incidence, rows: Int64, left: Int64, chosen: Bools, worth: Floats, around: Bools) -> None:
-    """Mark the holders of touched rows that prices want elsewhere than they are, or that something has become free for."""
+    """Mark the holders of touched rows that are chosen, that prices want, or that something has become free for."""
     for r in rows:
         for h in range(inc.row_starts[r], inc.row_starts[r + 1]):
             c = inc.holders[h]
-            if (worth[c] > 0.0) != chosen[c] or left[r] >= inc.held[h]:
+            if chosen[c] or worth[c] > 0.0 or left[r] >= inc.held[h]:
                 around[c] = True

@@ -56,7 +56,7 @@ def tasks_for(competitor: Competitor, standing: Standing) -> list[Task]:
     for g in standing.open().tolist():
         if standing.parts.sizes[g] > competitor.candidates_max or len(found) == TASKS_MAX:
             break
-        problem = with_cliques(standing.part(g)).problem()
+        problem = with_cliques(standing.part(g).inc).problem()
         if competitor.accepts(problem):
             found.append(Task(component=g, problem=problem, hint=np.flatnonzero(standing.chosen[standing.parts.group(g)])))
     return found

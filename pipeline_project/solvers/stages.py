@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import INT64_MAX, Int64
 from pipeline_project.core.selection import NO_CUTS
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
@@ -30,6 +30,7 @@ from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.prices import ExactPrices, exact_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, tasks_for
 from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
 
 
@@ -40,6 +41,7 @@ class PortfolioParams:
     prices           the bound, the start and the proofs hang on them
     prices_sparse    the same where a sparse kernel has decided most
     small            search of the small components; most end after microseconds
+    special          what components of a special shape may cost
     hint             local search before the competitors begin, for a good hint
     competitor       steps of each competitor; seconds they all have as many as are left, beside our search
     neighbours_max   a conflict graph is sparse up to so many neighbours on average
@@ -49,6 +51,7 @@ class PortfolioParams:
     prices: float = 0.25
     prices_sparse: float = 0.05
     small: float = 0.5
+    special: float = 0.4
     hint: float = 0.1
     competitor: float = 0.5
     neighbours_max: float = 10.0
@@ -56,6 +59,7 @@ class PortfolioParams:
 
 
 DEFAULT: Final = PortfolioParams()
+SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
 
 
@@ -85,6 +89,7 @@ class Solve:
         if self._meter.affords(0):
             self._start_priced(self._params.prices_sparse if decided else self._params.prices)
             self._prove_small()
+            self._settle_special()
             self._search()
 
     def _start_plain(self, start: Int64 | None) -> None:
@@ -137,10 +142,27 @@ class Solve:
         standing.offer(chosen, "exact")
         standing.claim(proven, standing.value[proven], "exact")
 
+    def _settle_special(self) -> None:
+        """Solve the components of a special shape, and those that fall apart once whom prices decide is fixed."""
+        standing, part = self.standing, self._meter.phase(self._params.special)
+        ways = [(self._inc, self.prices)] + ([(self._all_rows, self._all_prices)] if len(self.cuts) else [])
+        for g in standing.open()[:SPECIAL_MAX].tolist():
+            for rows, prices in ways:
+                alone = standing.part(g, rows)
+                theirs = replace(prices, per_unit=prices.per_unit[alone.resources])
+                settled = settle(alone.inc, standing.chosen[standing.parts.group(g)], theirs, INT64_MAX, part)
+                if settled is not None:
+                    name, chosen = settled
+                    standing.offer_part(g, np.flatnonzero(chosen), name)
+                    standing.claim(np.array([g]), standing.value[[g]], name)
+                    break
+        self._meter.close(part)
+
     def _search(self) -> None:
         """Local search in the components that are still open, beside it the competitors that accept any of them."""
         if any(tasks_for(competitor, self.standing) for competitor in self._rivals):
             self._search_alone(self._params.hint)
+            self._settle_special()
         teams = [(competitor, tasks_for(competitor, self.standing)) for competitor in self._rivals]
         if not any(tasks for _, tasks in teams):
             self._search_alone(1.0)

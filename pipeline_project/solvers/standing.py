@@ -13,7 +13,7 @@ from pipeline_project.core.selection import Claim
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.prices import ExactPrices, component_bounds
-from pipeline_project.solvers.reductions import cut_out
+from pipeline_project.solvers.reductions import Reduced, cut_out
 from pipeline_project.solvers.solver import Bools
 
 NOBODY: Final = ""
@@ -95,11 +95,11 @@ class Standing:
         best = np.where(self._prover == NOBODY, self._by_prices(np.arange(self.parts.count)), self._claimed)
         return min(self._whole, int(sum(best.tolist())))
 
-    def part(self, g: int) -> Incidence:
-        """One component on its own; its candidates are the positions within the group."""
-        members = np.zeros(self.inc.n, np.bool_)
+    def part(self, g: int, rows: Incidence | None = None) -> Reduced:
+        """One component on its own, of these rows (default: the problem's); its candidates are the positions within the group."""
+        inc, members = self.inc if rows is None else rows, np.zeros(self.inc.n, np.bool_)
         members[self.parts.group(g)] = True
-        return cut_out(self.inc, members, self.inc.capacities).inc
+        return cut_out(inc, members, inc.capacities)
 
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up."""

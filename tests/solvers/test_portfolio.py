@@ -51,13 +51,18 @@ def test_a_better_start_is_kept() -> None:
     assert portfolio.solve(problem, Budget(steps=1), start=np.array([1, 2])).certificate.value == 16
 
 
+def hard(n: int = 400) -> PackingProblem:
+    """One component that prices say little about: nothing but search gets anywhere."""
+    return random_problem(seed=4, n=n, m=n // 4, rows=6, quantity_max=1, capacity_max=1)
+
+
 def stranger(name: str, *, bound_trusted: bool = False, memory_max: int = 2**30) -> Competitor:
     return Competitor(name=name, solver=f"tests.solvers.strangers:{name}", bound_trusted=bound_trusted, memory_max=memory_max)
 
 
 @pytest.mark.parametrize("name", ["crash", "die", "overdraw", "prove_too_much", "nobody", "twice", "nonsense", "eat_memory", "chatter"])
 def test_a_competitor_that_crashes_lies_or_eats_memory_changes_nothing(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    problem = random_problem(seed=4, n=200, m=60, rows=3)
+    problem = hard()
     without = portfolio.solve(problem, SOME, rivals=())
     answer = portfolio.solve(problem, SOME, rivals=[stranger(name)])
     assert answer.certificate.value >= 0.99 * without.certificate.value
@@ -70,7 +75,7 @@ def test_a_competitor_that_crashes_lies_or_eats_memory_changes_nothing(name: str
 
 @pytest.mark.parametrize("name", ["hang", "eat_memory", "crash"])
 def test_a_competitor_never_breaks_the_time_limit(name: str) -> None:
-    problem = random_problem(seed=4, n=2000, m=700, rows=3)
+    problem = hard(2000)
     begin = time.monotonic()
     answer = portfolio.solve(problem, Budget(steps=10**12, seconds=2.0), rivals=[stranger(name, memory_max=2**40)])
     assert time.monotonic() - begin < 2.0 * 1.1 + 0.2 + SLACK_OF_A_BUSY_MACHINE
@@ -80,7 +85,7 @@ def test_a_competitor_never_breaks_the_time_limit(name: str) -> None:
 
 def test_one_that_hangs_where_no_clock_is_set_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "PATIENCE_SECONDS", 1.0)
-    answer = portfolio.solve(random_problem(seed=4, n=200, m=60, rows=3), SOME, rivals=[stranger("hang")])
+    answer = portfolio.solve(hard(), SOME, rivals=[stranger("hang")])
     assert not answer.certificate.reproducible
 
 

@@ -50,7 +50,7 @@ def test_it_comes_close_to_a_cold_solve(general: bool, share: float) -> None:
     warm = repair(now, start, changed, Budget(steps=20_000_000))
     cold = portfolio.solve(now, Budget(steps=60_000_000), rivals=())
     assert verify(now, warm) == []
-    assert warm.certificate.value >= 0.999 * cold.certificate.value
+    assert warm.certificate.value >= 0.997 * cold.certificate.value
     assert warm.certificate.upper_bound <= 1.03 * cold.certificate.upper_bound  # the cold solve has cuts
     assert warm.certificate.steps < cold.certificate.steps / 10
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -22,6 +23,9 @@ from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.embedded import EmbeddedPostgres
 from tests.world import NOON, World, entered
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # the first call of a compiled loop loads it: no example is to blame
+hypothesis.settings.load_profile("no clock")
 
 HOME = "PIPELINE_TEST_HOME"
 TEMPLATE = "template_of_tests"

@@ -24,7 +24,7 @@ FITTING = [
 ]
 
 
-def asked(peer: Peer, problem: PackingProblem, seconds: float = 0.15) -> tuple[Selection, list[Selection]]:
+def asked(peer: Peer, problem: PackingProblem, seconds: float = 5.0) -> tuple[Selection, list[Selection]]:
     """(last answer, those before)"""
     before: list[Selection] = []
     return peer.solve(problem, Turn(deadline=time.monotonic() + seconds, seed=1, threads=1, report=before.append)), before
@@ -33,7 +33,7 @@ def asked(peer: Peer, problem: PackingProblem, seconds: float = 0.15) -> tuple[S
 @pytest.mark.parametrize(("peer", "family"), FITTING, ids=lambda value: value.name if isinstance(value, Peer) else value)
 def test_a_peers_answers_are_sound(peer: Peer, family: str) -> None:
     problem = FAMILIES[family](60, 1)
-    last, before = asked(peer, problem)
+    last, before = asked(peer, problem, 0.3 if peer is peers.NETWORKX else 5.0)  # networkx tries again and again until the end
     assert [verify(problem, selection) for selection in [*before, last]] == [[]] * (len(before) + 1)
     assert last.certificate.value > 0
     assert last.certificate.value >= max((selection.certificate.value for selection in before), default=0)

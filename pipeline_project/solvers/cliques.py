@@ -31,7 +31,9 @@ def merge_pairs(inc: Incidence, pairs: Bools) -> list[Int64]:
 
 
 def with_cliques(inc: Incidence) -> Incidence:
-    """The same problem with its pairs merged; candidates keep their numbers."""
+    """The same problem with its pairs merged, where these are few candidates; they keep their numbers."""
+    if inc.n > CANDIDATES_MAX:
+        return inc
     unit = (inc.capacities == 1) & (np.diff(inc.row_starts) == 2)
     if not unit.any():
         return inc

@@ -58,6 +58,7 @@ FREE: Final = 1e-9  # a price below this share of the mean weight is noise too
 TRIES: Final = 16  # candidates of one row that are complemented on trial
 SORTING: Final = 16  # steps for each candidate: ranking them, once a round
 GROWING_MAX: Final = 64_000_000  # steps of growing cliques in one round, the fullest candidates first: no clock is looked at meanwhile
+BLIND_PER_SECOND: Final = 20_000_000  # steps of such work that a slow core does
 OWN: Final = 8  # candidates of one row whose quantities become multipliers
 MULTIPLIERS: Final = sorted({Fraction(p, q) for q in range(2, 9) for p in range(1, q)}, key=lambda u: (u.denominator, u))
 FINAL: Final = PricesParams(iterations_max=2_000)
@@ -246,7 +247,7 @@ class Conflicts:
     @staticmethod
     def few_enough(inc: Incidence, meter: Meter, params: CutsParams) -> bool:
         meetings = _meetings(inc)
-        return meetings <= params.conflicts_max and meter.affords(int(meetings))
+        return meetings <= min(params.conflicts_max, meter.at_most(params.conflicts_max, BLIND_PER_SECOND))
 
     def cliques(self, share: Floats, worth: Floats, meter: Meter, params: CutsParams) -> Cuts:
         """Cliques of which the relaxation takes more than one candidate: one grown from each candidate that it takes."""
@@ -256,7 +257,7 @@ class Conflicts:
         rank, seeds = np.empty(len(order), np.int64), order[share[order] > TAKEN]
         rank[order] = np.arange(len(order))
         ends, members, spent = np.zeros(len(seeds) + 1, np.int64), np.empty(self._room, np.int64), np.zeros(1, np.int64)
-        least, steps = 1.0 + params.violation_min, min(meter.left, GROWING_MAX)
+        least, steps = 1.0 + params.violation_min, meter.at_most(GROWING_MAX, BLIND_PER_SECOND)
         count = _grow(self.starts, self.neighbours, rank, share, seeds, least, steps, ends, members, spent)
         meter.spend(int(spent[0]))
         ends = ends[: count + 1].copy()

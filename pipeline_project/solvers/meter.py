@@ -96,6 +96,15 @@ class Meter:
         self.struck |= late
         return not late
 
+    def at_most(self, steps: int, per_second: int) -> int:
+        """Steps for one piece of work that will not look at the clock and does so many in a second: fewer where time is short."""
+        allowed = min(steps, self.left)
+        if self._deadline is None:
+            return allowed
+        by_clock = int(max(0.0, self._deadline - self._clock()) * per_second)
+        self.struck |= by_clock < allowed
+        return min(allowed, by_clock)
+
     def slice(self) -> int:
         """Steps that may be spent before the next call; 0 = stop."""
         steps = min(self.left, SLICE)

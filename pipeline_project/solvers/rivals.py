@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ START_SECONDS: Final = 0.5  # until a process has started and imported its solve
 GRACE_SECONDS: Final = 0.05  # that an answer may come after the clock
 PATIENCE_SECONDS: Final = 60.0  # where no clock limits the whole, beyond what the slowest machine would need for the steps
 STEPS_PER_SECOND_AT_LEAST: Final = 50_000_000
+ROWS_PER_SECOND: Final = 500_000  # of a component written out, its pairs merged to cliques
 TASKS_MAX: Final = 64  # components beyond are so many that none of them matters
 
 
@@ -50,16 +51,27 @@ class Answer:
     bound: int | None
 
 
-def tasks_for(competitor: Competitor, standing: Standing) -> list[Task]:
-    """The open components that it accepts, the small ones first."""
+def tasks_for(competitor: Competitor, standing: Standing, meter: Meter) -> list[Task]:
+    """The open components that it accepts, the small ones first, as many as there is time to write out."""
     found: list[Task] = []
     for g in standing.open().tolist():
-        if standing.parts.sizes[g] > competitor.candidates_max or len(found) == TASKS_MAX:
+        part = standing.part(g).inc if standing.parts.sizes[g] <= competitor.candidates_max and len(found) < TASKS_MAX else None
+        if part is None or meter.at_most(part.k, ROWS_PER_SECOND) < part.k:
             break
-        problem = with_cliques(standing.part(g).inc).problem()
+        problem = with_cliques(part).problem()
         if competitor.accepts(problem):
-            found.append(Task(component=g, problem=problem, hint=np.flatnonzero(standing.chosen[standing.parts.group(g)])))
+            found.append(Task(component=g, problem=problem, hint=np.zeros(0, np.int64)))
     return found
+
+
+def still_open(tasks: Sequence[Task], standing: Standing) -> list[Task]:
+    """Those whose component is still open, with what is chosen there now as a hint."""
+    todo = set(standing.open().tolist())
+    return [
+        replace(task, hint=np.flatnonzero(standing.chosen[standing.parts.group(task.component)]))
+        for task in tasks
+        if task.component in todo
+    ]
 
 
 class Rival:

@@ -28,7 +28,7 @@ from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.prices import ExactPrices, exact_prices, reduced_weights
-from pipeline_project.solvers.rivals import Rival, tasks_for
+from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools
 from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
@@ -59,6 +59,8 @@ class PortfolioParams:
 
 
 DEFAULT: Final = PortfolioParams()
+KERNEL_STEPS_PER_SECOND: Final = 40_000_000  # of reductions, which look at no clock
+ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
 
@@ -106,7 +108,9 @@ class Solve:
         near = Neighbours.of(inc, int(params.neighbours_max * inc.n))
         if near is None or not self._meter.affords(0):
             return False
-        reduced = kernelize(Graph(near.starts, near.others), inc.weights, self._meter.left // 2)
+        reduced = kernelize(
+            Graph(near.starts, near.others), inc.weights, self._meter.at_most(self._meter.left, KERNEL_STEPS_PER_SECOND) // 2
+        )
         self._meter.spend(reduced.steps + len(near.others))
         if len(reduced.weights) > params.kernel_max * inc.n:
             return False
@@ -145,6 +149,8 @@ class Solve:
     def _settle_special(self) -> None:
         """Solve the components of a special shape, and those that fall apart once whom prices decide is fixed."""
         standing, part = self.standing, self._meter.phase(self._params.special)
+        if part.at_most(self._inc.k, ROWS_PER_SECOND) < self._inc.k:  # cutting out alone would take too long
+            return
         ways = [(self._inc, self.prices)] + ([(self._all_rows, self._all_prices)] if len(self.cuts) else [])
         for g in standing.open()[:SPECIAL_MAX].tolist():
             for rows, prices in ways:
@@ -160,10 +166,11 @@ class Solve:
 
     def _search(self) -> None:
         """Local search in the components that are still open, beside it the competitors that accept any of them."""
-        if any(tasks_for(competitor, self.standing) for competitor in self._rivals):
+        teams = [(competitor, tasks_for(competitor, self.standing, self._meter)) for competitor in self._rivals]
+        if any(tasks for _, tasks in teams):
             self._search_alone(self._params.hint)
             self._settle_special()
-        teams = [(competitor, tasks_for(competitor, self.standing)) for competitor in self._rivals]
+        teams = [(competitor, still_open(tasks, self.standing)) for competitor, tasks in teams]
         if not any(tasks for _, tasks in teams):
             self._search_alone(1.0)
             return

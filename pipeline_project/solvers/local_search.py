@@ -18,11 +18,11 @@ import numpy as np
 
 from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.solvers.core_problem import core_of, in_doubt
+from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.greedy import fill
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.merging import best_of, changes_of_both
 from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.randomness import HOTTEST
 from pipeline_project.solvers.solver import Floats
 from pipeline_project.solvers.walks import Walk, walks
@@ -37,6 +37,7 @@ class LocalSearchParams:
     round_trials      trials of one round of working together, per chosen candidate: few, so that changes seldom meet
     hot, hot_max      heat to begin with: in gaps per chosen candidate, and at most this share of the mean chosen weight
     race_hot, race_hot_max   the same for the first race
+    race_hot_crowded         race_hot where the walks are crowded ones
     race_spread       the two heats of a race are the middle times and divided by this
     epoch_steps       of the first race, per demand and candidate; each next one takes half as long again
     coldest           share of its heat that an epoch ends with
@@ -49,6 +50,7 @@ class LocalSearchParams:
     hot_max: float = 0.15
     race_hot: float = 1.5
     race_hot_max: float = 0.4
+    race_hot_crowded: float = 25.0
     race_spread: float = 1.5
     epoch_steps: int = 200
     epoch_growth: float = 1.5
@@ -98,7 +100,7 @@ class _Search:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._walks = walks(inc, Neighbours.of(inc), worth, (2 * seed, 2 * seed + 1))
+        self._walks = walks(inc, worth, (2 * seed, 2 * seed + 1))
 
     def run(self) -> Bools:
         if not len(self._candidates):
@@ -107,10 +109,12 @@ class _Search:
             count = self._settle()
             mean = self._value(self.best) / max(1, count)
             per_chosen = self._gap / max(1, count)
-            if count >= self._params.together_min:
-                self._work_together(min(self._params.hot * per_chosen, self._params.hot_max * mean, HOTTEST))
+            params, crowded = self._params, isinstance(self._walks[0], CrowdedWalk)
+            if count >= params.together_min and not crowded:
+                self._work_together(min(params.hot * per_chosen, params.hot_max * mean, HOTTEST))
             else:
-                self._race(min(self._params.race_hot * per_chosen, self._params.race_hot_max * mean, HOTTEST))
+                hot = params.race_hot_crowded if crowded else params.race_hot
+                self._race(min(hot * per_chosen, params.race_hot_max * mean, HOTTEST))
         return self.best
 
     def _both(self, work: Callable[[Walk, int], Result]) -> list[Result]:

@@ -18,7 +18,6 @@ from pipeline_project.solvers.core_problem import core_of
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, take
 from pipeline_project.solvers.kernels import f8, flag, i8, kernel
 from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.prices import exact_prices, reduced_weights
 from pipeline_project.solvers.solver import Budget, Floats
 from pipeline_project.solvers.walks import walks
@@ -98,7 +97,7 @@ def _walk(inc: Incidence, chosen: Bools, worth: Floats, around: Int64, meter: Me
     core = core_of(inc, chosen, around)
     if not len(core.candidates):
         return chosen
-    walk = walks(core.inc, Neighbours.of(core.inc), worth[core.candidates], (seed,))[0]
+    walk = walks(core.inc, worth[core.candidates], (seed,))[0]
     walk.adopt(chosen[core.candidates])
     everybody = np.arange(core.inc.n)
     meter.spend(inc.k + walk.settle(everybody, meter.left))

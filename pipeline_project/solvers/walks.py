@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pipeline_project.core.packing import Bools, Int64
+from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.neighbours import Neighbours
@@ -42,8 +43,9 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, neighbours: Neighbours | None, worth: Floats, seeds: tuple[int, ...]) -> list[Walk]:
+def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...]) -> list[Walk]:
     """One walk for each seed, from nothing chosen; worth float64[n]: reduced weights."""
-    if neighbours is None:
-        return [GeneralWalk(inc, worth, seed) for seed in seeds]
-    return [UnitWalk(inc, neighbours, seed) for seed in seeds]
+    if (neighbours := Neighbours.of(inc)) is not None:
+        return [UnitWalk(inc, neighbours, seed) for seed in seeds]
+    kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
+    return [kind(inc, worth, seed) for seed in seeds]

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_project.core.packing import Bools, PackingProblem
-from pipeline_project.solvers import general_walk, unit_walk
+from pipeline_project.solvers import crowded_walk, general_walk, unit_walk
 from pipeline_project.solvers.core_problem import core_of, in_doubt
+from pipeline_project.solvers.crowded_walk import CrowdedWalk
+from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.greedy import descending, pack
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.local_search import Doubt, LocalSearchParams, search
@@ -18,6 +20,7 @@ from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.reductions import reduce
 from pipeline_project.solvers.solver import Budget
+from pipeline_project.solvers.unit_walk import UnitWalk
 from pipeline_project.solvers.walks import Walk, walks
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
 
@@ -43,17 +46,23 @@ both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "genera
 
 
 def walk_of(inc: Incidence, *, unit: bool, seed: int = 7) -> Walk:
-    return walks(inc, Neighbours.of(inc) if unit else None, np.zeros(inc.n), (seed,))[0]
+    walk = walks(inc, np.zeros(inc.n), (seed,))[0]
+    assert isinstance(walk, UnitWalk if unit else GeneralWalk)
+    return walk
 
 
 @settings(deadline=None, max_examples=150)
-@given(problem=small_problems(), seed=st.integers(0, 2**32), together=st.booleans(), spoilt=st.booleans())
-def test_it_keeps_the_selection_feasible_and_never_loses(problem: PackingProblem, seed: int, together: bool, spoilt: bool) -> None:
+@given(problem=small_problems(), seed=st.integers(0, 2**32), together=st.booleans(), crowded=st.booleans(), spoilt=st.booleans())
+def test_it_keeps_the_selection_feasible_and_never_loses(
+    problem: PackingProblem, seed: int, together: bool, crowded: bool, spoilt: bool
+) -> None:
     inc = reduce(problem).inc
     start = np.zeros(inc.n, np.bool_) if spoilt else start_of(inc)
     before = value_of(inc, start)
     params = LocalSearchParams(together_min=0 if together else 10**9)
-    found = search(inc, start, in_doubt_all(inc), seed, Meter(Budget(steps=20_000)), params)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CrowdedWalk, "suits", staticmethod(lambda _: crowded))
+        found = search(inc, start, in_doubt_all(inc), seed, Meter(Budget(steps=20_000)), params)
     assert not overdrawn(inc.problem(), np.flatnonzero(found))
     assert before == value_of(inc, start), "the start belongs to the caller"
     assert before <= value_of(inc, found) <= best_value(inc.problem())
@@ -98,6 +107,41 @@ def test_a_general_walk_knows_who_holds_what() -> None:
         rows = board.rows[inc.row_starts[r] : inc.row_starts[r] + board.holding[r]]
         holders = inc.holders[inc.row_starts[r] : inc.row_starts[r + 1]]
         assert sorted(board.owner[rows].tolist()) == [c for c in holders.tolist() if chosen[c]]
+
+
+def crowd(*, seed: int, n: int = 120, m: int = 6) -> Incidence:
+    rng = np.random.default_rng(seed)
+    wanted = rng.integers(1, 1001, (n, m))
+    owner, resource = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
+    weights = np.floor(wanted.mean(1) + 500 * rng.random(n)).astype(np.int64)
+    return reduce(PackingProblem.from_triples(weights, owner, resource, wanted.ravel(), wanted.sum(0) // 3)).inc
+
+
+def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept() -> None:
+    inc = crowd(seed=4)
+    walk = walks(inc, np.zeros(inc.n), (7,))[0]
+    assert isinstance(walk, CrowdedWalk)
+    walk.adopt(start_of(inc))
+    for heat in (0.0, 30.0, 1e6):
+        before = value_of(inc, walk.chosen)
+        walk.walk(np.arange(inc.n), heat, 1_000, 10**9, track=True)
+        board, left = walk._board, inc.left_by(walk.chosen)
+        assert (left >= 0).all()
+        assert (board.free == left).all()
+        assert board.counts[crowded_walk.OVERDRAWN] == 0
+        assert board.counts[crowded_walk.VALUE] == value_of(inc, walk.chosen)
+        assert heat > 0 or value_of(inc, walk.chosen) >= before
+        assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, walk.chosen)
+
+
+def test_in_a_crowd_it_beats_what_evicting_one_by_one_finds_with_the_same_work() -> None:
+    inc, values = crowd(seed=9), []
+    for suits in (True, False):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(CrowdedWalk, "suits", staticmethod(lambda _, answer=suits: answer))
+            found = search(inc, start_of(inc), in_doubt_all(inc), 1, Meter(Budget(steps=3_000_000)))
+        values.append(value_of(inc, found))
+    assert values[0] > values[1] > value_of(inc, start_of(inc))
 
 
 @both_kinds
@@ -177,5 +221,5 @@ def test_whatever_is_chosen_in_the_core_fits_with_the_rest(problem: PackingProbl
     assert not overdrawn(inc.problem(), np.flatnonzero(lifted))
 
 
-def test_both_walks_agree_on_what_counts_mean() -> None:
-    assert (unit_walk.VALUE, unit_walk.BEST) == (general_walk.VALUE, general_walk.BEST)
+def test_walks_agree_on_where_the_value_stands() -> None:
+    assert unit_walk.VALUE == general_walk.VALUE == crowded_walk.VALUE

@@ -15,10 +15,11 @@ import numpy as np
 
 from pipeline_project.core.packing import INT64_MAX, Int64
 from pipeline_project.core.selection import NO_CUTS
+from pipeline_project.solvers import exact
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
 from pipeline_project.solvers.components import Components
-from pipeline_project.solvers.cuts import tightened_prices
+from pipeline_project.solvers.cuts import Tightened, tightened_prices
 from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.greedy import descending, pack, plain_ranks
@@ -27,7 +28,7 @@ from pipeline_project.solvers.local_search import Doubt, search
 from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
-from pipeline_project.solvers.prices import ExactPrices, exact_prices, reduced_weights
+from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools
 from pipeline_project.solvers.special_cases import settle
@@ -41,6 +42,7 @@ class PortfolioParams:
     prices           the bound, the start and the proofs hang on them
     prices_sparse    the same where a sparse kernel has decided most
     small            search of the small components; most end after microseconds
+    small_most       of the candidates in small components: these come before cuts
     special          what components of a special shape may cost
     hint             local search before the competitors begin, for a good hint
     competitor       steps of each competitor; seconds they all have as many as are left, beside our search
@@ -51,6 +53,7 @@ class PortfolioParams:
     prices: float = 0.25
     prices_sparse: float = 0.05
     small: float = 0.5
+    small_most: float = 0.5
     special: float = 0.4
     hint: float = 0.1
     competitor: float = 0.5
@@ -59,6 +62,7 @@ class PortfolioParams:
 
 
 DEFAULT: Final = PortfolioParams()
+ROUGH: Final = PricesParams(iterations_max=128, iterations_min=128, cheap=0)  # enough to prove small components
 KERNEL_STEPS_PER_SECOND: Final = 40_000_000  # of reductions, which look at no clock
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
@@ -89,6 +93,7 @@ class Solve:
         self._start_plain(start)
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
+            self._start_small()
             self._start_priced(self._params.prices_sparse if decided else self._params.prices)
             self._prove_small()
             self._settle_special()
@@ -122,12 +127,24 @@ class Solve:
         standing.claim_all(reduced.offset + inner.standing.total_bound, "reductions")
         return True
 
+    def _start_small(self) -> None:
+        """Where most candidates are in small components, these are proven before anybody looks for cuts: few of them need any."""
+        inc, sizes = self._inc, self.standing.parts.sizes
+        if inc.m and sizes[sizes <= exact.DEFAULT.candidates_max].sum() > self._params.small_most * inc.n:
+            part = self._meter.phase(self._params.prices)
+            self._adopt_prices(Tightened(relaxed=find_prices(inc, part, ROUGH), inc=inc, cuts=NO_CUTS))
+            self._meter.close(part)
+            self._prove_small()
+
     def _start_priced(self, share: float) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
+        if len(self.standing.open()):
+            part = self._meter.phase(share)
+            self._adopt_prices(tightened_prices(self._inc, part))
+            self._meter.close(part)
+
+    def _adopt_prices(self, tightened: Tightened) -> None:
         inc, standing = self._inc, self.standing
-        part = self._meter.phase(share)
-        tightened = tightened_prices(inc, part)
-        self._meter.close(part)
         reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
         order = np.lexsort((-self._worth, -np.round(tightened.relaxed.share, 3)))
         standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")

@@ -17,6 +17,7 @@ from pipeline_project.solvers.reductions import Reduced, cut_out
 from pipeline_project.solvers.solver import Bools
 
 NOBODY: Final = ""
+PRICES: Final = "prices"
 
 
 class Standing:
@@ -102,14 +103,19 @@ class Standing:
         return cut_out(inc, members, inc.capacities)
 
     def claims(self) -> list[Claim]:
-        """One for each solver: independent components add up."""
+        """One for each solver: independent components add up. What prices say is rounded down in each of them: together that is more
+        than rounding their sum, and so a claim."""
         if self.total_bound == self._whole:
             return [Claim(solver=self._whole_prover, candidates=np.arange(self.inc.n), bound=self._whole)]
+        prover, bound = self._prover.copy(), self._claimed.copy()
+        if self.bound is not None:
+            priced = prover == NOBODY
+            prover[priced], bound[priced] = PRICES, self.bound[priced]
         found = []
-        for solver in sorted(set(self._prover) - {NOBODY}):
-            mine = self._prover == solver
-            found.append(Claim(solver=solver, candidates=np.flatnonzero(mine[self.parts.label]), bound=int(self._claimed[mine].sum())))
-        return found
+        for solver in sorted(set(prover) - {NOBODY}):
+            mine = prover == solver
+            found.append(Claim(solver=solver, candidates=np.flatnonzero(mine[self.parts.label]), bound=sum(bound[mine].tolist())))
+        return found if set(prover) != {PRICES} or self.parts.count > 1 else []
 
     def solvers(self) -> dict[str, int]:
         """How many candidates each solver decided, in components that it won."""

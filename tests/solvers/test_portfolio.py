@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from pipeline_project.bench import families
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.verification import claimed, verify
 from pipeline_project.solvers import competitors, portfolio, rivals
@@ -185,3 +186,14 @@ def test_one_resource_with_a_hundred_thousand_holders() -> None:
     assert answer.certificate.value == np.sort(weights)[-1000:].sum()
     assert answer.certificate.gap < 1e-4
     assert not overdrawn(problem, answer.chosen)
+
+
+def test_many_small_components_are_proven_without_cuts_and_each_rounds_its_bound_down_by_itself() -> None:
+    apart = families.clustered(4_000, 5)
+    answer = portfolio.solve(apart, Budget(steps=200_000_000), rivals=())
+    assert answer.certificate.optimal
+    assert "prices" in {claim.solver for claim in answer.certificate.claims}
+    assert answer.certificate.price_bound is not None
+    assert answer.certificate.upper_bound < answer.certificate.price_bound
+    assert not answer.certificate.cuts, "small components are proven before anybody looks for cuts"
+    assert verify(apart, answer) == []

@@ -46,9 +46,11 @@ from pipeline_project.solvers.graph_board import (
 )
 from pipeline_project.solvers.graph_rules import ENTRY_MAX, RULES, SCRATCH, run
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel
+from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.solver import Bools
 
 WINDOW_MIN: Final = 100_000  # a small graph is not given up for want of progress before so many steps
+PROGRESS: Final = 256  # a window of steps must take away one vertex in so many
 
 
 class Graph(NamedTuple):
@@ -108,16 +110,16 @@ class Kernelized:
         return state[self.survivors]
 
 
-def kernelize(graph: Graph, weights: Int64, steps_max: int) -> Kernelized:
-    """Reduce until no rule applies, or the steps are spent, or half a pass's worth of them took almost nothing away.
+def kernelize(graph: Graph, weights: Int64, meter: Meter) -> Kernelized:
+    """Reduce until no rule applies, or the meter allows no more, or half a pass's worth of steps took almost nothing away.
 
     graph    is not changed
     weights  int64[n]  >= 0, their sum fits int64; whoever is worth nothing is dropped
-    Any steps_max leaves a correct answer; the last rule may exceed it by the degrees that it meets. O(n + e) before and after.
+    Any budget leaves a correct answer; the last rule may exceed it by the degrees that it meets. O(n + e) before and after.
     """
     board = _board(graph, weights)
     counts = board.counts
-    exhausted = run(board, steps_max, max(WINDOW_MIN, (len(weights) + len(graph.neighbours)) // 2))
+    exhausted = _reduce(board, max(WINDOW_MIN, (len(weights) + len(graph.neighbours)) // 2), meter)
     survivors = np.flatnonzero(board.vertices[: counts[USED], ALIVE])
     starts = np.zeros(len(survivors) + 1, np.int64)
     np.cumsum(board.vertices[survivors, DEGREE], out=starts[1:])
@@ -136,6 +138,21 @@ def kernelize(graph: Graph, weights: Int64, steps_max: int) -> Kernelized:
         log=board.log[: counts[LOGGED]].copy(),
         ends=board.ends[: counts[ENTRIES] + 1].copy(),
     )
+
+
+def _reduce(board: Board, window: int, meter: Meter) -> bool:
+    """Whether it ended because no rule applies any more. The clock is looked at after each window."""
+    counts = board.counts
+    while meter.affords(1):
+        begin, before = int(counts[STEPS]), int(counts[LEFT])
+        exhausted = run(board, begin + min(window, meter.left))
+        done = int(counts[STEPS]) - begin
+        meter.spend(done)
+        if exhausted:
+            return True
+        if done < window or (before - int(counts[LEFT])) * PROGRESS < before:
+            return False
+    return False
 
 
 def _board(graph: Graph, weights: Int64) -> Board:

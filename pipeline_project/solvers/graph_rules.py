@@ -72,7 +72,6 @@ SET_DEGREE: Final = 7  # up to here all independent sets of neighbours are liste
 FAR_MAX: Final = 96  # neighbours of neighbours that a struction may join,
 FAR_LENGTH: Final = 4_096  # and how long their lists may be: they are read in full
 CONFINED_MAX: Final = 16
-PROGRESS: Final = 256  # a window of steps must take away one vertex in so many
 ENTRY_MAX: Final = 256  # what one rule may write to the log,
 ENTRIES_MAX: Final = 64  # in how many entries
 TOTAL_MAX: Final = 2**62  # so far structions may raise the sum of all weights, so that no sum of some of them overflows
@@ -493,16 +492,11 @@ def _try(board: Board, v: int, tier: int) -> None:
         wake_neighbours(board, v)
 
 
-@kernel(BOARD, i8, i8, returns=flag)
-def run(board: Board, steps_max: int, window: int) -> bool:
-    """Apply rules until none applies (True), the steps or the log are spent, or a window of steps takes too little away."""
+@kernel(BOARD, i8, returns=flag)
+def run(board: Board, steps_max: int) -> bool:
+    """Apply rules until none applies (True), or the steps or the log are spent. Another call goes on from there."""
     counts = board.counts
-    window_end, before = counts[STEPS] + window, counts[LEFT]
     while counts[STEPS] < steps_max and counts[LOGGED] + ENTRY_MAX <= len(board.log) and counts[ENTRIES] + ENTRIES_MAX < len(board.ends):
-        if counts[STEPS] >= window_end:
-            if (before - counts[LEFT]) * PROGRESS < before:
-                return False
-            window_end, before = counts[STEPS] + window, counts[LEFT]
         tier = 0
         while tier < TIERS and counts[HEAD + tier] == counts[TAIL + tier]:
             tier += 1

@@ -47,6 +47,7 @@ class PortfolioParams:
     hint             local search before the competitors begin, for a good hint
     competitor       steps of each competitor; seconds they all have as many as are left, beside our search
     neighbours_max   a conflict graph is sparse up to so many neighbours on average
+    kernel           reductions of a sparse conflict graph
     kernel_max       what reductions must leave at most of a sparse graph, to be worth while
     """
 
@@ -58,12 +59,12 @@ class PortfolioParams:
     hint: float = 0.1
     competitor: float = 0.5
     neighbours_max: float = 10.0
+    kernel: float = 0.5
     kernel_max: float = 0.5
 
 
 DEFAULT: Final = PortfolioParams()
 ROUGH: Final = PricesParams(iterations_max=128, iterations_min=128, cheap=0)  # enough to prove small components
-KERNEL_STEPS_PER_SECOND: Final = 40_000_000  # of reductions, which look at no clock
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
@@ -113,10 +114,10 @@ class Solve:
         near = Neighbours.of(inc, int(params.neighbours_max * inc.n))
         if near is None or not self._meter.affords(0):
             return False
-        reduced = kernelize(
-            Graph(near.starts, near.others), inc.weights, self._meter.at_most(self._meter.left, KERNEL_STEPS_PER_SECOND) // 2
-        )
-        self._meter.spend(reduced.steps + len(near.others))
+        self._meter.spend(len(near.others))
+        part = self._meter.phase(params.kernel)
+        reduced = kernelize(Graph(near.starts, near.others), inc.weights, part)
+        self._meter.close(part)
         if len(reduced.weights) > params.kernel_max * inc.n:
             return False
         part = self._meter.phase(1 - params.prices_sparse)

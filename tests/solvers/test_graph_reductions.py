@@ -16,11 +16,19 @@ from pipeline_project.solvers import graph_reductions
 from pipeline_project.solvers.graph_board import Board
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.graph_rules import RULES
-from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.meter import Meter
+from pipeline_project.solvers.solver import Bools, Budget
 
-UNLIMITED: Final = 10**9
 UNTOUCHED: Final = -77
 Edges = set[tuple[int, int]]
+
+
+def limited(steps: int) -> Meter:
+    return Meter(Budget(steps=max(1, steps)))
+
+
+def unlimited() -> Meter:
+    return limited(10**9)
 
 
 def sparse(rng: np.random.Generator) -> tuple[int, Edges]:
@@ -155,18 +163,18 @@ def test_the_optimum_is_kept_and_every_set_finds_its_way_back(kind: Kind, scale:
     for seed in range(150):
         rng = np.random.default_rng(seed)
         graph, weights = random_case(rng, kind, scale)
-        check(f"seed {seed}", rng, graph, weights, kernelize(graph, weights, UNLIMITED))
+        check(f"seed {seed}", rng, graph, weights, kernelize(graph, weights, unlimited()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_after_any_number_of_steps_it_is_correct(kind: Kind) -> None:
     rng = np.random.default_rng(7)
     graph, weights = random_case(rng, kind, "few")
-    whole = kernelize(graph, weights, UNLIMITED)
+    whole = kernelize(graph, weights, unlimited())
     assert whole.exhausted
     lengths = set()
     for steps_max in range(0, whole.steps + 2, 1 + whole.steps // 150):
-        smaller = kernelize(graph, weights, steps_max)
+        smaller = kernelize(graph, weights, limited(steps_max))
         lengths.add(len(smaller.ends))
         check(f"after {steps_max} steps", rng, graph, weights, smaller)
     assert len(lengths) > min(3, len(whole.ends) - 1), "it was stopped in between"
@@ -177,7 +185,7 @@ def test_every_rule_has_its_day() -> None:
     for seed in range(300):
         rng = np.random.default_rng(seed)
         graph, weights = random_case(rng, regular if seed % 2 else sparse, "narrow" if seed % 3 else "few")
-        fired.update(kernelize(graph, weights, UNLIMITED).fired)
+        fired.update(kernelize(graph, weights, unlimited()).fired)
     assert set(fired) == set(RULES)
     assert all(fired.values()), fired
 
@@ -187,7 +195,7 @@ def test_sums_close_to_the_end_of_int64_do_not_overflow() -> None:
         rng = np.random.default_rng(seed)
         n, edges = (sparse, regular)[seed % 2](rng)
         graph, weights = graph_of(n, edges), rng.integers((2**63 - 1) // n * 9 // 10, (2**63 - 1) // n, n)
-        check(f"seed {seed}", rng, graph, weights, kernelize(graph, weights, UNLIMITED))
+        check(f"seed {seed}", rng, graph, weights, kernelize(graph, weights, unlimited()))
 
 
 def test_the_sum_of_weights_grows_to_no_more_than_half_of_int64() -> None:
@@ -197,7 +205,7 @@ def test_the_sum_of_weights_grows_to_no_more_than_half_of_int64() -> None:
         n, edges = regular(rng)
         graph, weights = graph_of(n, edges), rng.integers(2**62 // n * 9 // 10, 2**62 // n, n)
         for steps_max in range(0, 4_000, 100):
-            smaller = kernelize(graph, weights, steps_max)
+            smaller = kernelize(graph, weights, limited(steps_max))
             structions += smaller.fired["struction"] + smaller.fired["plateau"] + smaller.fired["growth"]
             assert sum(smaller.weights.tolist()) <= 2**62, f"seed {seed}, {steps_max} steps"
     assert structions
@@ -222,7 +230,7 @@ def test_where_memory_ends_reducing_ends(what: str, monkeypatch: pytest.MonkeyPa
         for extra in (0, 1, 7, 30, 100):
             rng = np.random.default_rng(seed)
             graph, weights = random_case(rng, apart, "narrow")
-            smaller = kernelize(graph, weights, UNLIMITED)
+            smaller = kernelize(graph, weights, unlimited())
             stops.add(len(smaller.weights))
             assert (beyond == UNTOUCHED).all(), f"seed {seed}, extra {extra}"
             check(f"seed {seed}, extra {extra}", rng, graph, weights, smaller)
@@ -240,7 +248,7 @@ def test_little_is_left_of_a_road_network_and_the_way_back_holds() -> None:
     rng = np.random.default_rng(3)
     graph = roads(rng, 60)
     weights = rng.integers(1, 200, 3600)
-    smaller = kernelize(graph, weights, UNLIMITED)
+    smaller = kernelize(graph, weights, unlimited())
     well_formed(smaller)
     assert len(smaller.weights) < 36
     for _ in range(20):
@@ -258,7 +266,7 @@ def test_of_a_dense_graph_it_soon_lets_go() -> None:
     n, per_row = 4_000, 12
     graph = graph_of(n, {(v, int(u)) for v in range(n) for u in rng.integers(0, n, per_row)})
     weights = rng.integers(1, 1000, n)
-    smaller = kernelize(graph, weights, UNLIMITED)
+    smaller = kernelize(graph, weights, unlimited())
     assert smaller.steps < 300_000, "of three million"
     assert not smaller.exhausted
     assert len(smaller.weights) > 0.95 * n
@@ -269,7 +277,7 @@ def test_pendants_of_a_hub_do_not_wake_each_other() -> None:
     edges = {(0, v) for v in range(1, n)}
     weights = np.full(n, 3)
     weights[0] = 2 * n
-    smaller = kernelize(graph_of(n, edges), weights, UNLIMITED)
+    smaller = kernelize(graph_of(n, edges), weights, unlimited())
     assert (len(smaller.weights), smaller.offset) == (0, 3 * (n - 1))
     assert smaller.steps < 20 * n
 
@@ -279,7 +287,7 @@ def test_the_same_graph_gives_the_same_bytes_and_is_not_changed() -> None:
     graph = roads(rng, 40)
     weights = rng.integers(1, 9, 1600)
     before = [column.copy() for column in (*graph, weights)]
-    one, two = kernelize(graph, weights, 20_000), kernelize(graph, weights, 20_000)
+    one, two = kernelize(graph, weights, limited(20_000)), kernelize(graph, weights, limited(20_000))
     assert all(np.array_equal(a, b) for a, b in zip(before, (*graph, weights), strict=True))
     assert (one.offset, one.steps, one.fired) == (two.offset, two.steps, two.fired)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(columns(one), columns(two), strict=True))
@@ -290,6 +298,6 @@ def columns(smaller: Kernelized) -> list[NDArray[np.signedinteger]]:
 
 
 def test_nothing_is_a_graph_too() -> None:
-    smaller = kernelize(Graph(np.zeros(1, np.int64), np.zeros(0, np.int32)), np.zeros(0, np.int64), UNLIMITED)
+    smaller = kernelize(Graph(np.zeros(1, np.int64), np.zeros(0, np.int32)), np.zeros(0, np.int64), unlimited())
     assert smaller.exhausted
     assert (smaller.offset, len(smaller.restore(np.zeros(0, np.bool_)))) == (0, 0)

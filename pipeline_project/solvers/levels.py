@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_project.core.errors import Refused, UsageError
-from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem
+from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem, starts_of
 from pipeline_project.core.selection import Selection
 from pipeline_project.solvers import portfolio
 from pipeline_project.solvers.components import Components
@@ -258,8 +258,7 @@ def _takeable(inc: Incidence, row: Int64, columns: Sequence[Int64]) -> list[Int6
     resource, quantity = inc.resources[row[at]], inc.quantities[row[at]]
     least = np.full(inc.m, INT64_MAX, np.int64)
     np.minimum.at(least, resource, quantity)
-    together, first = inc.capacities // least, np.zeros(inc.m + 1, np.int64)
-    np.cumsum(np.bincount(resource, minlength=inc.m), out=first[1:])
+    together, first = inc.capacities // least, starts_of(np.bincount(resource, minlength=inc.m))
     kept = []
     for column in columns:
         order = np.lexsort((-column[at], resource))

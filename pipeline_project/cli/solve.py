@@ -52,7 +52,7 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     from pipeline_project.solvers.lexicographic import solve as by_levels
     from pipeline_project.solvers.portfolio import DEFAULT_STEPS
     from pipeline_project.solvers.portfolio import solve as select
-    from pipeline_project.solvers.solver import Budget
+    from pipeline_project.solvers.solver import STEPS_MAX, Budget
     from pipeline_project.store.problems import read_problem
 
     if seconds is not None and not 0 < seconds < float("inf"):
@@ -60,7 +60,7 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     begin = time.perf_counter()  # importing the solvers is the start of the process, not of the work
     files = read_problem(directory)
     left = None if seconds is None else max(1e-3, begin + seconds - time.perf_counter())
-    work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(seconds * STEPS_PER_SECOND))
+    work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(min(seconds * STEPS_PER_SECOND, STEPS_MAX)))
     budget = Budget(steps=work, seconds=left)
     if files.priority is None and not files.further:
         problem, selection = files.problem, select(files.problem, budget, seed)

@@ -17,7 +17,7 @@ from pipeline_project.cli.arguments import examples
 from pipeline_project.core.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:  # solvers and files are imported when they are needed: --help must not wait for them
-    from pipeline_project.solvers.levels import Combined
+    from pipeline_project.core.packing import Int64
     from pipeline_project.store.problems import ProblemFiles
 
 EXAMPLES = examples("pipeline solve problem --seconds 10", "pipeline solve problem-with-priorities --steps 500000000 --seed 7 --json")
@@ -49,26 +49,26 @@ def solve(
 
 def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int) -> dict[str, Any]:
     from pipeline_project.core.verification import verify
+    from pipeline_project.solvers.lexicographic import solve as by_levels
     from pipeline_project.solvers.portfolio import DEFAULT_STEPS
     from pipeline_project.solvers.portfolio import solve as select
-    from pipeline_project.solvers.solver import Budget
+    from pipeline_project.solvers.solver import STEPS_MAX, Budget
     from pipeline_project.store.problems import read_problem
 
     if seconds is not None and not 0 < seconds < float("inf"):
         raise UsageError(f"--seconds: expected more than 0, found {seconds}")
     begin = time.perf_counter()  # importing the solvers is the start of the process, not of the work
     files = read_problem(directory)
-    combined = _combined(files)
-    problem = files.problem if combined is None else combined.problem
     left = None if seconds is None else max(1e-3, begin + seconds - time.perf_counter())
-    work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(seconds * STEPS_PER_SECOND))
+    work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(min(seconds * STEPS_PER_SECOND, STEPS_MAX)))
     budget = Budget(steps=work, seconds=left)
-    if combined is None:
-        selection = select(problem, budget, seed)
+    if files.priority is None and not files.further:
+        problem, selection = files.problem, select(files.problem, budget, seed)
         quality = _quality(selection.certificate.value, selection.certificate.upper_bound, optimal=selection.certificate.optimal)
     else:
-        levelled = combined.solve(budget, seed)
-        selection, first = levelled.selection, levelled.levels[0]
+        levels, names = _levels(files)
+        levelled = by_levels(files.problem, levels, budget, seed, names=names)
+        problem, selection, first = levelled.problem, levelled.selection, levelled.levels[0]
         quality = _quality(first.value, first.upper_bound, optimal=levelled.optimal) | {"levels": [asdict(one) for one in levelled.levels]}
     certificate = selection.certificate
     selected = files.candidates[selection.chosen]
@@ -84,20 +84,16 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     }
 
 
-def _combined(files: ProblemFiles) -> Combined | None:
-    """The levels that the files have beyond the weight; None when there are none."""
-    from pipeline_project.solvers.levels import classes_to_levels, combine
+def _levels(files: ProblemFiles) -> tuple[list[Int64], list[str]]:
+    """What the columns beyond the weight make of it, and their names."""
+    from pipeline_project.solvers.levels import classes_to_levels
 
-    if files.priority is None and not files.further:
-        return None
     levels, names = [files.problem.weights], ["weight"]
     if files.priority is not None:
-        levels, names = (
-            classes_to_levels(files.priority, files.problem.weights),
-            [f"priority {p}" for p in sorted(set(files.priority.tolist()))],
-        )
+        levels = classes_to_levels(files.priority, files.problem.weights)
+        names = [f"priority {p}" for p in sorted(set(files.priority.tolist()))]
     names += [f"weight_{i}" for i in range(2, 2 + len(files.further))]
-    return combine(files.problem, [*levels, *files.further], names=names)
+    return [*levels, *files.further], names
 
 
 def _quality(value: int, upper_bound: int, *, optimal: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Int64, starts_of
 from pipeline_project.core.snapshot import Snapshot
 
 
@@ -43,6 +43,4 @@ class Candidates:
             first[bundled] = positions[bundled][at][back]
         _, of_item = np.unique(first, return_inverse=True)
         of_item = of_item.astype(np.int64)
-        indptr = np.zeros((int(of_item.max()) + 1 if n else 0) + 1, np.int64)
-        np.cumsum(np.bincount(of_item, minlength=len(indptr) - 1), out=indptr[1:])
-        return cls(of_item=of_item, indptr=indptr, members=np.argsort(of_item, kind="stable").astype(np.int64))
+        return cls(of_item=of_item, indptr=starts_of(np.bincount(of_item)), members=np.argsort(of_item, kind="stable").astype(np.int64))

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 
 from pipeline_project.core.conflict_graph import ConflictGraph
-from pipeline_project.core.packing import Bools, Int32, Int64
+from pipeline_project.core.packing import Bools, Int32, Int64, starts_of
 from pipeline_project.core.selection import Selection
 
 
@@ -125,7 +125,6 @@ def _blockers(graph: ConflictGraph, chosen: Int64) -> tuple[Int64, Int32]:
     per_candidate = np.bincount(candidate[blocked], minlength=problem.n)
     starts = np.cumsum(per_candidate) - per_candidate
     lengths = per_candidate[graph.candidates.of_item]
-    indptr = np.zeros(graph.snapshot.n + 1, np.int64)
-    np.cumsum(lengths, out=indptr[1:])
+    indptr = starts_of(lengths)
     rows = np.repeat(starts[graph.candidates.of_item] - indptr[:-1], lengths) + np.arange(indptr[-1])
     return indptr, problem.resources[blocked][rows]

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline_project.core import json_text
 from pipeline_project.core.columns import Field, Inspection, Kind, Table, Unfit, gather, json_object, text_key, whole
 from pipeline_project.core.errors import Refusal
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Int64, starts_of
 
 PAYLOAD_BYTES_LIMIT: Final = 64 * 1024
 """A payload says what to do; the data to do it with belongs somewhere else."""
@@ -85,8 +85,7 @@ def check_items(table: Table, seen: dict[str, int] | None = None) -> tuple[ItemB
 
     keep = inspection.keep
     kept_demands: list[Mapping[str, int]] = keep(demands)
-    indptr = np.zeros(len(kept_demands) + 1, np.int64)
-    np.cumsum([len(demand) for demand in kept_demands], out=indptr[1:])
+    indptr = starts_of(np.array([len(demand) for demand in kept_demands], np.int64))
     batch = ItemBatch(
         lines=np.array(keep(table.lines), np.int64),
         keys=keep(keys),

@@ -16,6 +16,13 @@ Bools = NDArray[np.bool_]
 INT64_MAX = 2**63 - 1
 
 
+def starts_of(lengths: Int64) -> Int64:
+    """int64[n + 1]: where each list begins when lists of these lengths stand one after the other in one column; last, where all end."""
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackingProblem:
     """Choose candidates so that no resource is overdrawn; maximise the sum of their weights.
@@ -63,8 +70,7 @@ class PackingProblem:
             first = np.concatenate(([True], (np.diff(candidate) != 0) | (np.diff(resource) != 0)))
             quantity = np.add.reduceat(quantity, np.flatnonzero(first))
             candidate, resource = candidate[first], resource[first]
-        indptr = np.zeros(n + 1, np.int64)
-        np.cumsum(np.bincount(candidate, minlength=n), out=indptr[1:])
+        indptr = starts_of(np.bincount(candidate, minlength=n))
         _refuse_where((resource < 0) | (resource >= len(capacities)), "demand", f"resource in 0..{len(capacities) - 1}", resource)
         return cls(
             weights=np.ascontiguousarray(weights, np.int64),
@@ -91,8 +97,7 @@ class PackingProblem:
     def restrict(self, candidates: Int64) -> tuple[PackingProblem, Int64]:
         """The problem on these candidates alone, and the original numbers of the resources that it still mentions."""
         lengths = np.diff(self.indptr)[candidates]
-        indptr = np.zeros(len(candidates) + 1, np.int64)
-        np.cumsum(lengths, out=indptr[1:])
+        indptr = starts_of(lengths)
         rows = np.repeat(self.indptr[candidates] - indptr[:-1], lengths) + np.arange(indptr[-1])
         kept, local = np.unique(self.resources[rows], return_inverse=True)
         part = PackingProblem(

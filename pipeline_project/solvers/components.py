@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Int64, starts_of
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence
 from pipeline_project.solvers.kernels import i8, kernel
 
@@ -29,9 +29,7 @@ class Components:
         """Union-find over the incidence, O(k) in practice; conflict edges are never expanded."""
         label = np.empty(inc.n, np.int64)
         count = _label(inc, label)
-        starts = np.zeros(count + 1, np.int64)
-        np.cumsum(np.bincount(label, minlength=count), out=starts[1:])
-        return cls(label=label, members=np.argsort(label, kind="stable"), starts=starts)
+        return cls(label=label, members=np.argsort(label, kind="stable"), starts=starts_of(np.bincount(label, minlength=count)))
 
     @property
     def count(self) -> int:

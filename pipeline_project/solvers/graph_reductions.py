@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_project.core.packing import Int32, Int64
+from pipeline_project.core.packing import Int32, Int64, starts_of
 from pipeline_project.solvers.graph_board import (
     ALIVE,
     BEGIN,
@@ -121,8 +121,7 @@ def kernelize(graph: Graph, weights: Int64, meter: Meter) -> Kernelized:
     counts = board.counts
     exhausted = _reduce(board, max(WINDOW_MIN, (len(weights) + len(graph.neighbours)) // 2), meter)
     survivors = np.flatnonzero(board.vertices[: counts[USED], ALIVE])
-    starts = np.zeros(len(survivors) + 1, np.int64)
-    np.cumsum(board.vertices[survivors, DEGREE], out=starts[1:])
+    starts = starts_of(board.vertices[survivors, DEGREE])
     neighbours = np.empty(starts[-1], np.int32)
     _gather(board, survivors, starts[:-1].copy(), neighbours)
     return Kernelized(

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline_project.core.packing import Int32, Int64, PackingProblem
+from pipeline_project.core.packing import Int32, Int64, PackingProblem, starts_of
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel, record
 from pipeline_project.solvers.solver import Bools
 
@@ -62,6 +62,20 @@ class Incidence(NamedTuple):
     def k(self) -> int:
         return len(self.resources)
 
+    def with_rows(self, owner: Int64, row: Int64, amount: Int64, capacities: Int64) -> Incidence:
+        """With further resources: of new resource row[i], candidate owner[i] demands amount[i]. O(n + m + k)."""
+        starts = self.starts + starts_of(np.bincount(owner, minlength=self.n))
+        resources, quantities = np.empty(self.k + len(owner), np.int32), np.empty(self.k + len(owner), np.int64)
+        _append(self, owner, row, amount, starts, resources, quantities)
+        return Incidence.from_rows(self.weights, starts, resources, quantities, np.concatenate((self.capacities, capacities)))
+
+    def with_only(self, keep: Bools) -> Incidence:
+        """Without the resources that are not marked in `keep`, bool[m]. O(n + m + k)."""
+        entries, number = keep[self.resources], np.cumsum(keep) - 1
+        owner = np.repeat(np.arange(self.n), np.diff(self.starts))[entries]
+        resources, starts = number[self.resources[entries]].astype(np.int32), starts_of(np.bincount(owner, minlength=self.n))
+        return Incidence.from_rows(self.weights, starts, resources, self.quantities[entries], self.capacities[keep])
+
     def left_by(self, chosen: Bools) -> Int64:
         """int64[m]: what these candidates leave of each resource. O(n + k)."""
         left = self.capacities.copy()
@@ -93,6 +107,22 @@ def _transpose(starts: Int64, resources: Int32, quantities: Int64, row_starts: I
             at = row_starts[resources[e] + 1]
             holders[at], held[at] = c, quantities[e]
             row_starts[resources[e] + 1] += 1
+
+
+@kernel(INCIDENCE, i8[::1], i8[::1], i8[::1], i8[::1], i4[::1], i8[::1])
+def _append(inc: Incidence, owner: Int64, row: Int64, amount: Int64, starts: Int64, resources: Int32, quantities: Int64) -> None:
+    """Each candidate's own demands, then those appended, in the order given."""
+    n = len(inc.weights)
+    place = np.empty(n, np.int64)
+    for c in range(n):
+        place[c] = starts[c]
+        for e in range(inc.starts[c], inc.starts[c + 1]):
+            resources[place[c]], quantities[place[c]] = inc.resources[e], inc.quantities[e]
+            place[c] += 1
+    for i in range(len(owner)):
+        at = place[owner[i]]
+        resources[at], quantities[at] = len(inc.capacities) + row[i], amount[i]
+        place[owner[i]] += 1
 
 
 @kernel(INCIDENCE, i8[::1], i8, returns=flag)

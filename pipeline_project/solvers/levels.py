@@ -4,7 +4,7 @@ A selection is better when its sum of the first level is larger; on equality, of
 Ehrgott, Multicriteria Optimization, 2nd ed., Springer 2005, ch. 5). The levels become one column of weights by scaling with proven
 bounds (Sherali, Soyster: Preemptive and nonpreemptive multi-objective programming, J. Optim. Theory Appl. 39, 1983): one point of a
 level is worth more than all that any selection can have of the levels below it. So nothing is approximated, and the portfolio, its
-certificate and its verification are those of any other problem.
+certificate and its verification are those of any other problem. Where no scale fits int64, `lexicographic.py` goes level by level.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_project.core.errors import Refused, UsageError
-from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem
+from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem, starts_of
 from pipeline_project.core.selection import Selection
 from pipeline_project.solvers import portfolio
 from pipeline_project.solvers.components import Components
@@ -27,7 +27,12 @@ from pipeline_project.solvers.solver import Budget
 
 LEVELS_MAX: Final = 64  # two points of each are 2**64 already; more can only be meant for classes that never meet
 PROVABLE: Final = 2**59  # sums of weights up to here leave the portfolio room for prices finer than a point, and for its searches in losses
+MUCH: Final = 1e300  # times a bound is still a float
 Whole = NDArray[Any]  # Python integers (dtype object): products of bounds may exceed int64 before we know that they do not fit
+
+
+class DoesNotFit(Refused):
+    """No exact scale of these levels fits int64: use coarser points in the lower levels, or take the levels in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,9 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelledSelection:
-    """selection: of `problem`, whose weights combine the levels; `core.verification.verify(problem, selection)` holds it to its word."""
+    """selection: of `problem`, whose weights combine the levels, or the first of them where not all fit one column;
+    `core.verification.verify(problem, selection)` holds it to its word.
+    """
 
     problem: PackingProblem
     selection: Selection
@@ -116,23 +123,6 @@ class Combined:
         return _by_group(columns, self.group[chosen], self.scales.shape[1])
 
 
-def solve(
-    problem: PackingProblem,
-    levels: Sequence[Int64],
-    budget: Budget,
-    seed: int = 0,
-    start: Int64 | None = None,
-    *,
-    names: Sequence[str] | None = None,
-) -> LevelledSelection:
-    """Select by `levels` (int64[n] each, >= 0, most significant first); the problem's own weights do not matter.
-
-    The best selection that the budget allows; when the last level is optimal, no selection is better in any of them. Deterministic like
-    the portfolio. Raises UsageError for levels that are none, Refused where no exact scale fits int64.
-    """
-    return combine(problem, levels, names=names).solve(budget, seed, start)
-
-
 def classes_to_levels(priority: Int64, weights: Int64) -> list[Int64]:
     """One level for each priority class that occurs, lowest number first: the weights of its candidates, 0 for all others.
 
@@ -154,16 +144,14 @@ def classes_to_levels(priority: Int64, weights: Int64) -> list[Int64]:
 def combine(problem: PackingProblem, levels: Sequence[Int64], *, names: Sequence[str] | None = None) -> Combined:
     """The levels as one column of weights: with one scale for all candidates where that fits int64 well, else with one for each component.
 
-    Components share no resource that can bind, so the best selection is the best of each, whatever its scale. Raises as `solve` does.
-    O(levels x n log n + k).
+    Components share no resource that can bind, so the best selection is the best of each, whatever its scale. Raises UsageError and
+    Refused for levels that are none, DoesNotFit where no scale fits. O(levels x n log n + k).
     """
     named = tuple(f"level {i}" for i in range(len(levels))) if names is None else tuple(names)
     assert len(named) == len(levels)
     _refuse_malformed(problem, levels, named)
     reduced = reduce(problem)
-    columns = [level[reduced.candidates] for level in levels]
-    units = tuple(max(1, int(np.gcd.reduce(column))) if len(column) else 1 for column in columns)
-    columns = [column // unit for column, unit in zip(columns, units, strict=True)]
+    columns, units = in_units([level[reduced.candidates] for level in levels])
     group, scales, bounds = _scaled(reduced, columns, named)
     weights, of = np.zeros(problem.n, np.int64), np.full(problem.n, -1, np.int64)
     of[reduced.candidates] = group
@@ -193,8 +181,34 @@ def _scaled(reduced: Reduced, columns: Sequence[Int64], names: Sequence[str]) ->
         if total <= INT64_MAX and fitting is None:
             fitting = group, scales, bounds
     if fitting is None:
-        raise Refused(_does_not_fit(names, columns, bounds, total))
+        raise DoesNotFit(_does_not_fit(names, columns, bounds, total))
     return fitting
+
+
+def in_units(columns: Sequence[Int64]) -> tuple[list[Int64], tuple[int, ...]]:
+    """Each column divided by the greatest common divisor of its numbers, and that divisor."""
+    units = tuple(max(1, int(np.gcd.reduce(column))) if len(column) else 1 for column in columns)
+    return [column // unit for column, unit in zip(columns, units, strict=True)], units
+
+
+def most_of_each(inc: Incidence, columns: Sequence[Int64]) -> list[int]:
+    """No selection has more of the column than this. O(columns x n log n + k)."""
+    return [int(counted.sum()) for counted in _takeable(inc, _scarcest(inc), columns)]
+
+
+def how_many_fit(problem: PackingProblem, levels: Sequence[Int64]) -> int:
+    """The most levels, from the first on, that `combine` takes with room for proofs; 0 when the first alone leaves none."""
+    reduced = reduce(problem)
+    columns, _ = in_units([level[reduced.candidates] for level in levels])
+    takeable, most = _takeable(reduced.inc, _scarcest(reduced.inc), columns), 0
+    for group, count in _groupings(reduced):
+        total = np.zeros(count)
+        for i, (sums, bounds) in enumerate(zip(_by_group(columns, group, count), _by_group(takeable, group, count), strict=True)):
+            total = np.minimum(total * (bounds.astype(np.float64) + 1.0) + sums.astype(np.float64), MUCH)  # off by far less than the room
+            if total.sum() > PROVABLE:
+                break
+            most = max(most, i + 1)
+    return most
 
 
 def _refuse_malformed(problem: PackingProblem, levels: Sequence[Int64], names: Sequence[str]) -> None:
@@ -258,8 +272,7 @@ def _takeable(inc: Incidence, row: Int64, columns: Sequence[Int64]) -> list[Int6
     resource, quantity = inc.resources[row[at]], inc.quantities[row[at]]
     least = np.full(inc.m, INT64_MAX, np.int64)
     np.minimum.at(least, resource, quantity)
-    together, first = inc.capacities // least, np.zeros(inc.m + 1, np.int64)
-    np.cumsum(np.bincount(resource, minlength=inc.m), out=first[1:])
+    together, first = inc.capacities // least, starts_of(np.bincount(resource, minlength=inc.m))
     kept = []
     for column in columns:
         order = np.lexsort((-column[at], resource))

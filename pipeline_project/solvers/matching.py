@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline_project.core.packing import Bools, Int64
+from pipeline_project.core.packing import Bools, Int64, starts_of
 from pipeline_project.solvers.kernels import flag, i8, kernel, record
 from pipeline_project.solvers.meter import Meter
 
@@ -136,8 +136,7 @@ def _forest(one: Int64, other: Int64, weights: Int64, prices: Int64) -> _Forest:
     e, v = len(weights), len(prices)
     ends = np.stack((one, other), 1).ravel()
     near = np.argsort(ends, kind="stable") ^ 1
-    starts = np.zeros(v + 1, np.int64)
-    np.cumsum(np.bincount(ends, minlength=v), out=starts[1:])
+    starts = starts_of(np.bincount(ends, minlength=v))
     nodes = np.arange(2 * v)
     none, zero = np.full(2 * v, -1), np.zeros(2 * v, np.int64)
     dual = np.concatenate((prices, np.zeros(v, np.int64)))

@@ -15,7 +15,7 @@ from pipeline_project.core.verification import verify
 from pipeline_project.solvers import greedy
 from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.competitors import Competitor, competitors
-from pipeline_project.solvers.cuts import in_original_numbers
+from pipeline_project.solvers.cut_columns import in_original_numbers
 from pipeline_project.solvers.greedy import fill
 from pipeline_project.solvers.kernels import get_ready
 from pipeline_project.solvers.meter import Meter

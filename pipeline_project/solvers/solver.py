@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from pipeline_project.core.selection import Selection
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+STEPS_MAX: Final = 10**18  # thousands of years; the loops count in int64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UsageError(f"steps: expected a whole number >= 1, found {self.steps}")
+        if not 1 <= self.steps <= STEPS_MAX:
+            raise UsageError(f"steps: expected a whole number from 1 to {STEPS_MAX}, found {self.steps}")
         if self.seconds is not None and not self.seconds > 0:
             raise UsageError(f"seconds: expected more than 0, found {self.seconds}")
 

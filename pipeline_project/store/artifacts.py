@@ -18,7 +18,7 @@ from pipeline_project.core.candidates import Candidates
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import CheckFailed, Unknown
-from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.packing import Int64, PackingProblem, starts_of
 from pipeline_project.core.policy import Policy
 from pipeline_project.core.selection import NO_CUTS, Certificate, Claim, Cuts, Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
@@ -83,7 +83,7 @@ class Artifacts:
             weights=integers(items, "weight"),
             bundles=integers(items, "bundle_id"),
             held=np.asarray(items.column("held").combine_chunks().to_numpy(zero_copy_only=False), np.bool_),
-            indptr=_pointer(integers(demands, "item"), len(items)),
+            indptr=starts_of(np.bincount(integers(demands, "item"), minlength=len(items))),
             resources=integers(demands, "resource").astype(np.int32),
             quantities=integers(demands, "quantity"),
             resource_ids=integers(resources, "resource_id"),
@@ -109,14 +109,14 @@ class Artifacts:
         weights, demands = integers(tables["candidates"], "weight"), tables["demands"]
         problem = PackingProblem(
             weights=weights,
-            indptr=_pointer(integers(demands, "candidate"), len(weights)),
+            indptr=starts_of(np.bincount(integers(demands, "candidate"), minlength=len(weights))),
             resources=integers(demands, "resource").astype(np.int32),
             quantities=integers(demands, "quantity"),
             capacities=integers(tables["resources"], "capacity"),
         )
         of_item = integers(tables["members"], "candidate")
         members = np.argsort(of_item, kind="stable").astype(np.int64)
-        candidates = Candidates(of_item=of_item, indptr=_pointer(np.sort(of_item), len(weights)), members=members)
+        candidates = Candidates(of_item=of_item, indptr=starts_of(np.bincount(np.sort(of_item), minlength=len(weights))), members=members)
         return ConflictGraph(snapshot=self.load_snapshot(pool, cycle_key), candidates=candidates, problem=problem)
 
     # -- proposed_selections: the verdict on every item, losers included, sorted by item
@@ -219,9 +219,7 @@ def _lists(starts: Int64, values: Int64) -> pa.Array:
 
 def _columns_of(table: pa.Table, name: str) -> tuple[Int64, Int64]:
     lists = table.column(name).combine_chunks()
-    starts = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum(np.asarray(lists.value_lengths()), out=starts[1:])
-    return starts, np.asarray(lists.flatten(), np.int64)
+    return starts_of(np.asarray(lists.value_lengths())), np.asarray(lists.flatten(), np.int64)
 
 
 def _table(**columns: Any) -> pa.Table:
@@ -236,12 +234,6 @@ def _parquet(table: pa.Table) -> bytes:
 
 def _owners(indptr: Int64) -> Int64:
     return np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
-
-
-def _pointer(owners: Int64, n: int) -> Int64:
-    indptr = np.zeros(n + 1, np.int64)
-    np.cumsum(np.bincount(owners, minlength=n), out=indptr[1:])
-    return indptr
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project import __version__
-from pipeline_project.core.packing import Bools, Int64
+from pipeline_project.core.packing import Bools, Int64, starts_of
 from pipeline_project.core.policy import Ageing
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store import columns, statements
@@ -60,8 +60,6 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
     free = columns.integers(resources, "free").copy()
     mine = held[item]
     np.add.at(free, resource[mine], quantities[mine])
-    indptr = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum(np.bincount(item, minlength=len(ids)), out=indptr[1:])
     return Snapshot(
         pool=pool.name,
         day=day,
@@ -74,7 +72,7 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
         weights=_aged(columns.integers(items, "weight"), columns.integers(items, "waited_s"), pool.policy.objective.ageing),
         bundles=columns.integers(items, "bundle_id"),
         held=held,
-        indptr=indptr,
+        indptr=starts_of(np.bincount(item, minlength=len(ids))),
         resources=resource.astype(np.int32),
         quantities=quantities,
         resource_ids=columns.integers(resources, "resource_id"),

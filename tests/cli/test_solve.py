@@ -83,7 +83,7 @@ def test_steps_alone_give_the_same_hash_in_every_process(tmp_path: Path) -> None
     [
         (["--seconds", "0"], 2, "--seconds: expected more than 0, found 0.0"),
         (["--seconds", "nan"], 2, "--seconds: expected more than 0, found nan"),
-        (["--steps", "0"], 2, "steps: expected a whole number >= 1, found 0"),
+        (["--steps", "0"], 2, "steps: expected a whole number from 1 to"),
     ],
 )
 def test_nonsense_is_a_usage_error(directory: Path, arguments: list[str], code: int, sentence: str) -> None:
@@ -137,7 +137,17 @@ def test_a_person_sees_each_level(directory: Path) -> None:
     assert done.stdout.count("proven optimal") == 3
 
 
-def test_levels_that_fit_no_scale_are_refused_before_solving(directory: Path) -> None:
-    done = pipeline_solve(with_columns(directory, weight_2=[2**61, 1, 2**61 + 1, 0]), "--json")
-    assert done.returncode == 5
-    assert "use coarser points" in json.loads(done.stdout)["error"]["message"]
+def test_levels_that_fit_no_scale_are_answered_in_turn(directory: Path) -> None:
+    large = with_columns(directory, weight=[2**60, 2**60, 2**60 + 1, 1], weight_2=[2**61, 1, 2**61 + 1, 0], weight_3=[1, 5, 2**60, 3])
+    answer = solved(large, "--steps", "1000000")
+    assert answer["selected"] == [40, 60]
+    assert (answer["verified"], answer["optimal"]) == (True, True)
+    assert [level["value"] for level in answer["levels"]] == [2**60 + 2, 2**61 + 1, 2**60 + 3]
+    assert all(level["optimal"] and level["upper_bound"] == level["value"] for level in answer["levels"])
+
+
+def test_steps_beyond_all_counting_are_refused_and_endless_seconds_are_not(directory: Path) -> None:
+    done = pipeline_solve(directory, "--steps", str(10**20), "--json")
+    assert done.returncode == 2
+    assert "steps: expected a whole number from 1 to" in json.loads(done.stdout)["error"]["message"]
+    assert solved(directory, "--seconds", "1e300")["optimal"]

@@ -13,7 +13,8 @@ from pipeline_project.core.packing import PackingProblem
 from pipeline_project.core.selection import NO_CUTS, Claim, Cuts, Selection
 from pipeline_project.core.verification import dual_bound, verify
 from pipeline_project.solvers.certify import certify
-from pipeline_project.solvers.cuts import CutsParams, Tightened, in_original_numbers, tightened_prices, with_cuts
+from pipeline_project.solvers.cut_columns import in_original_numbers
+from pipeline_project.solvers.cuts import CutsParams, Tightened, tightened_prices, with_cuts
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.prices import find_prices

@@ -34,7 +34,8 @@ def held(inc: Incidence, cuts: Cuts) -> Cuts:
     costs[len(cuts.price) :][false] = 0
     if there.all() and costs.all():
         return cuts
-    counted = np.concatenate((np.zeros(1, np.int64), np.cumsum(there)))
+    counted = np.zeros(len(there) + 1, np.int64)
+    np.cumsum(there, out=counted[1:])
     demanding = replace(cuts, complemented_starts=counted[cuts.complemented_starts], complemented=cuts.complemented[there])
     return priced(demanding, costs)
 

@@ -132,19 +132,24 @@ class _Ground:
     @classmethod
     def of(cls, problem: PackingProblem, start: Start) -> _Ground:
         inc = Incidence.of(problem)
-        cuts, charged = held(inc, start.cuts), _Charged.of(problem, start.chosen, start.prices, start.price_scale)
-        found = charged and cls._priced(inc, charged, cuts)
+        cuts = held(inc, start.cuts)
+        found = cls._charged(problem, inc, start, start.prices, start.price_scale, cuts)
         if found is None:  # the weights have grown out of the unit of the prices: a coarser one
             every = np.concatenate((start.prices, cuts.price, cuts.clique_price)) / start.price_scale
             exact = exact_prices(with_cuts(inc, cuts), every)
-            charged = _Charged.of(problem, start.chosen, exact.per_unit[: inc.m], exact.scale)
-            found = charged and cls._priced(inc, charged, priced(cuts, exact.per_unit[inc.m :]))
+            cuts = priced(cuts, exact.per_unit[inc.m :])
+            found = cls._charged(problem, inc, start, exact.per_unit[: inc.m], exact.scale, cuts)
         if found is None:
-            charged = _Charged.of(problem, start.chosen, np.zeros(inc.m, np.int64), 1)
-            assert charged is not None, "nothing is charged"
-            found = cls._priced(inc, charged, NO_CUTS, safe=False)
-            assert found is not None, "the sum of all weights fits"
+            found = cls._charged(problem, inc, start, np.zeros(inc.m, np.int64), 1, NO_CUTS, safe=False)
+        assert found is not None, "nothing is charged, and the sum of all weights fits"
         return found
+
+    @classmethod
+    def _charged(
+        cls, problem: PackingProblem, inc: Incidence, start: Start, prices: Int64, scale: int, cuts: Cuts, *, safe: bool = True
+    ) -> _Ground | None:
+        charged = _Charged.of(problem, start.chosen, prices, scale)
+        return None if charged is None else cls._priced(inc, charged, cuts, safe=safe)
 
     @classmethod
     def _priced(cls, inc: Incidence, charged: _Charged, cuts: Cuts, *, safe: bool = True) -> _Ground | None:
@@ -208,8 +213,9 @@ class _Charged:
         chosen, counted = np.zeros((2, problem.n), np.bool_)
         chosen[members] = True
         worth, prices, left = np.empty(problem.n, np.int64), prices.copy(), problem.capacities.copy()
-        columns = (problem.weights, problem.indptr, problem.resources, problem.quantities, problem.capacities)
-        if not charge_all(*map(owned, columns), prices, scale, chosen, worth, counted, left):
+        weights, starts, resources = owned(problem.weights), owned(problem.indptr), owned(problem.resources)
+        quantities, capacities = owned(problem.quantities), owned(problem.capacities)
+        if not charge_all(weights, starts, resources, quantities, capacities, prices, scale, chosen, worth, counted, left):
             return None
         return cls(prices=prices, scale=scale, chosen=chosen, worth=worth, counted=counted, left=left)
 

@@ -239,7 +239,7 @@ def around(
             known[c] = True
             found[count] = c
             count += 1
-    rows = np.flatnonzero(touched)
+    rows: Int64 = np.flatnonzero(touched)
     for _ in range(rings):
         ended = count
         for r in rows:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
-import os
 import shutil
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from importlib import import_module
@@ -26,7 +26,7 @@ def main() -> None:
     modules = _modules()
     # Processes, as numba compiles one loop at a time in each; forked, as importing takes a second. They meet in the cache only, so
     # without one that both can write the second would work for nothing.
-    if len(os.sched_getaffinity(0)) > 1 and _can_share():
+    if multiprocessing.cpu_count() > 1 and _can_share():
         _compile_all(modules[:1])  # what the loops of all other modules call
         _compile_side_by_side(modules[1:], done=len(modules[0]))
         _compile_all(modules, quiet=True)  # out of the cache; whatever the other process left, if it died, is compiled here
@@ -55,9 +55,10 @@ def _length(loops: list[Loop]) -> int:
 def _can_share() -> bool:
     try:
         kernels.CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=kernels.CACHE):
+            return True
     except OSError:
         return False
-    return os.access(kernels.CACHE, os.W_OK)
 
 
 def _compile_all(modules: list[list[Loop]], *, quiet: bool = False) -> None:

@@ -76,6 +76,11 @@ def with_cuts(inc: Incidence, cuts: Cuts) -> Incidence:
     """The same problem with its cuts as further resources: first the rounded rows, then the cliques. O(k), and the size of the cuts."""
     if not len(cuts):
         return inc
+    return inc.with_rows(*written_out(inc, cuts))
+
+
+def written_out(inc: Incidence, cuts: Cuts) -> tuple[Int64, Int64, Int64, Int64]:
+    """Who takes how much of which cut, row by row in the order of `with_cuts`: owner, row, amount; and the capacity of each row."""
     a, lengths = len(cuts.resource), np.diff(inc.row_starts)[cuts.resource]
     owner, row, amount = (np.empty(int(lengths.sum()) + len(cuts.members), np.int64) for _ in range(3))
     capacities = np.ones(len(cuts), np.int64)
@@ -84,7 +89,7 @@ def with_cuts(inc: Incidence, cuts: Cuts) -> Incidence:
     used_by_all = used + len(cuts.members)
     owner[used:used_by_all], amount[used:used_by_all] = cuts.members, 1
     row[used:used_by_all] = a + np.repeat(np.arange(len(cuts.clique_price)), np.diff(cuts.clique_starts))
-    return inc.with_rows(owner[:used_by_all], row[:used_by_all], amount[:used_by_all], capacities)
+    return owner[:used_by_all], row[:used_by_all], amount[:used_by_all], capacities
 
 
 def tightened_prices(inc: Incidence, meter: Meter, params: CutsParams = DEFAULT, warm: Floats | None = None) -> Tightened:

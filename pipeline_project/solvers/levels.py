@@ -24,6 +24,7 @@ from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.reductions import Reduced, reduce
 from pipeline_project.solvers.solver import Budget
+from pipeline_project.solvers.start import Start
 
 LEVELS_MAX: Final = 64  # two points of each are 2**64 already; more can only be meant for classes that never meet
 PROVABLE: Final = 2**59  # sums of weights up to here leave the portfolio room for prices finer than a point, and for its searches in losses
@@ -93,7 +94,7 @@ class Combined:
     scales: Whole
     bounds: Whole
 
-    def solve(self, budget: Budget, seed: int = 0, start: Int64 | None = None) -> LevelledSelection:
+    def solve(self, budget: Budget, seed: int = 0, start: Int64 | Start | None = None) -> LevelledSelection:
         """The portfolio's selection, read level by level."""
         with np.errstate(over="ignore"):  # weight per size of what demands nothing: infinity is where it belongs in the order
             selection = portfolio.solve(self.problem, budget, seed, start)

@@ -22,6 +22,7 @@ from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.reductions import Reduced, reduce
 from pipeline_project.solvers.solver import Budget
 from pipeline_project.solvers.stages import DEFAULT, PortfolioParams, Solve
+from pipeline_project.solvers.start import Start, check_chosen
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def solve(
     problem: PackingProblem,
     budget: Budget,
     seed: int = 0,
-    start: Int64 | None = None,
+    start: Int64 | Start | None = None,
     *,
     rivals: Sequence[Competitor] | None = None,
     params: PortfolioParams = DEFAULT,
@@ -41,14 +42,33 @@ def solve(
     """The most valuable selection that the budget allows, never below any plain greedy order, verified, with its certificate.
 
     The same problem, seed, start and steps give the same bytes, unless the certificate says reproducible: false. A start or a
-    rival (default: `competitors()`) that is wrong costs nothing but its time.
+    rival (default: `competitors()`) that is wrong costs nothing but its time; what cannot be a start of this problem is refused with a
+    UsageError. A `Start` brings prices and cuts too: pricing begins with them, and ends with no worse a bound than they certify.
     """
+    _check(problem, start)
     meter = Meter(budget)
     meter.reserve(0.02 + 1e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
     reduced = reduce(problem)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
-    run.run(None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)))
+    run.run(*_in_reduced_numbers(problem, reduced, start))
     return _checked(problem, _certified(problem, reduced, run, meter, seed), budget, seed)
+
+
+def _check(problem: PackingProblem, start: Int64 | Start | None) -> None:
+    if isinstance(start, Start):
+        start.check(problem)
+    elif start is not None:
+        check_chosen(start, problem)
+
+
+def _in_reduced_numbers(problem: PackingProblem, reduced: Reduced, start: Int64 | Start | None) -> tuple[Int64 | None, Start | None]:
+    """Whom to begin with, and the prices and cuts that came along."""
+    if not isinstance(start, Start):
+        return None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)), None
+    candidates, resources = np.full(problem.n, -1), np.full(problem.m, -1)
+    candidates[reduced.candidates], resources[reduced.resources] = np.arange(reduced.inc.n), np.arange(reduced.inc.m)
+    warm = start.renumbered(candidates, resources, reduced.inc.m)
+    return warm.chosen, warm
 
 
 def _certified(problem: PackingProblem, reduced: Reduced, run: Solve, meter: Meter, seed: int) -> Selection:

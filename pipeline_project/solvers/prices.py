@@ -127,6 +127,11 @@ def find_prices(
     )
 
 
+def bound_by(inc: Incidence, prices: Floats) -> float:
+    """What prices certify, in floating point. O(k)."""
+    return float(_bound(inc, prices))
+
+
 def cost_of(inc: Incidence) -> int:
     """Steps of one iteration."""
     return 3 * inc.k + 2 * inc.n + 2 * inc.m + 1

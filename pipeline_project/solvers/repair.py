@@ -1,57 +1,85 @@
 """Repair of an earlier selection after a change: work around what changed, and a bound that is certified anew.
 
-What was chosen stays unless it no longer fits; what changed, what it set free and whom the repaired prices now want elsewhere is tried.
-Prices move only in the rows of what changed, each to where it alone lowers the bound most (coordinate descent, which is enough near an
-optimum). A few passes over the whole incidence remain, each a fraction of a millisecond for 100,000 demands; no relaxation is solved.
+What was chosen stays unless it no longer fits. The prices and cuts of the earlier certificate are kept, in whole numbers: prices move only
+in the rows of what changed, each to where it alone lowers the bound most (coordinate descent), and the bound moves with them, so that it
+needs no sum of its own at the end. Then a short local search among those around the change whom prices leave in doubt.
+
+Three passes over all demands remain: resource -> holders is one counting sort; another finds what everybody is worth beyond the prices and
+what is left of each resource; at the end, one look for whoever still fits. Cuts, where there are any, are written out once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Bools, Int64, PackingProblem
-from pipeline_project.core.selection import Selection
-from pipeline_project.solvers.certify import certify
-from pipeline_project.solvers.core_problem import core_of
-from pipeline_project.solvers.incidence import INCIDENCE, Incidence, take
-from pipeline_project.solvers.kernels import f8, flag, i8, kernel
+from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.selection import NO_CUTS, Certificate, Cuts, Selection
+from pipeline_project.solvers.cut_columns import priced
+from pipeline_project.solvers.cuts import with_cuts, written_out
+from pipeline_project.solvers.greedy import fill
+from pipeline_project.solvers.held_cuts import held
+from pipeline_project.solvers.incidence import Incidence, owned
+from pipeline_project.solvers.local_search import Doubt, LocalSearchParams, search
 from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.prices import exact_prices, reduced_weights
-from pipeline_project.solvers.solver import Budget, Floats
+from pipeline_project.solvers.prices import SAFE, exact_prices
+from pipeline_project.solvers.reductions import reduce
+from pipeline_project.solvers.repair_rows import (
+    adopt,
+    around,
+    carve,
+    charge_all,
+    charge_for,
+    charge_rows,
+    descend,
+    free_unwanted,
+    relieve,
+    size_of,
+    sum_worth,
+    touch,
+)
+from pipeline_project.solvers.solver import Bools, Budget, Floats
+from pipeline_project.solvers.start import Start
 from pipeline_project.solvers.walks import walks
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """An earlier answer in the numbers of the problem at hand.
-
-    chosen       int64     candidates that were chosen and still exist; they may no longer fit together
-    prices       int64[m]  what a unit of each resource was worth, in 1/price_scale points; 0 where it is new
-    price_scale  as in the earlier certificate
-    """
-
-    chosen: Int64
-    prices: Int64
-    price_scale: int
+__all__ = ["DEFAULT", "RepairParams", "Start", "repair"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairParams:
-    """sweeps             of the prices of touched rows
-    holders_max        rows with more holders keep their price: sorting them would not be local
-    rings              how many rows away from the change somebody is still tried
-    trials             of the walk for each candidate around the change
+    """sweeps         of the prices of touched rows
+    holders_max    rows with more holders keep their price: sorting them would not be local
+    rings          how many rows away from the change somebody is still tried
+    near           whoever would lose at most this share of the mean chosen weight by moving is in doubt
+    crowd          holders beyond which a row brings only those that would lose less
+    each           candidates that are tried, for each that changed
+    each_large     the same where at least `large` changed: their regions meet, and most of what is won is won between them
+    large          see above
+    each_steps     what trying them may cost, for each that changed
+    steps_min      and at least, in all
+    trials         for each candidate that is tried, where these are few
+    together_min   with at least so many, two walks search together
+    hot            their heat, as a share of the mean chosen weight
     """
 
     sweeps: int = 3
-    holders_max: int = 4_096
-    rings: int = 2
+    holders_max: int = 256
+    rings: int = 3
+    near: float = 0.15
+    crowd: int = 64
+    each: int = 12
+    each_large: int = 40
+    large: int = 400
+    each_steps: int = 2_500
+    steps_min: int = 20_000
     trials: int = 4
+    together_min: int = 10_000
+    hot: float = 0.05
 
 
-DEFAULT = RepairParams()
+DEFAULT: Final = RepairParams()
 
 
 def repair(
@@ -60,112 +88,198 @@ def repair(
     """The earlier selection, repaired around `changed`: candidates that are new, or whose weight, demands or capacities changed.
 
     Never worth less than what of the start still fits. Same problem, start, changed, seed and steps: same bytes.
+    Raises UsageError for a start that cannot be one of this problem; one that is merely wrong costs nothing but its time.
     """
-    meter, inc = Meter(budget), Incidence.of(problem)
-    prices, worth = start.prices / start.price_scale, np.empty(inc.n)
-    reduced_weights(inc, prices, worth)
-    chosen, touched = np.zeros(inc.n, np.bool_), np.zeros(inc.m, np.bool_)
-    chosen[start.chosen] = True
-    _touch(inc, changed, touched)
-    left = inc.left_by(chosen)
-    _relieve(inc, chosen, left, worth, touched)
-    rows = np.flatnonzero(touched)
-    for _ in range(params.sweeps):
-        meter.spend(_descend(inc, rows, prices, worth, params.holders_max))
-    around = np.zeros(inc.n, np.bool_)
-    around[changed] = True
-    for _ in range(params.rings):
-        _want(inc, np.flatnonzero(touched), left, chosen, worth, around)
-        _touch(inc, np.flatnonzero(around), touched)
-    selected = _walk(inc, chosen, worth, np.flatnonzero(around), meter, seed, params)
-    exact = exact_prices(inc, prices)
-    meter.spend(4 * inc.k)
-    return certify(
-        problem,
-        np.flatnonzero(selected),
-        solvers={"repair": problem.n},
-        seed=seed,
-        steps=meter.spent,
-        prices=exact.per_unit,
-        scale=exact.scale,
-        reproducible=not meter.struck,
-    )
+    start.check(problem)
+    meter, touched = Meter(budget), np.zeros(problem.m, np.bool_)
+    ground = _Ground.of(problem, start)
+    touch(ground.inc, changed, touched)
+    relieve(ground.inc, ground.chosen, ground.left, ground.worth, touched)
+    meter.spend(PASSES * ground.inc.k + ground.reprice(np.flatnonzero(touched), params))
+    _improve(ground, changed, touched, meter, seed, params)
+    fill(ground.inc, np.arange(problem.n), ground.left, ground.chosen)
+    return _certified(problem, ground, meter, seed)
 
 
-def _walk(inc: Incidence, chosen: Bools, worth: Floats, around: Int64, meter: Meter, seed: int, params: RepairParams) -> Bools:
-    """Among those around the change alone: settle, then try them again and again without ever losing."""
-    core = core_of(inc, chosen, around)
-    if not len(core.candidates):
-        return chosen
-    walk = walks(core.inc, worth[core.candidates], (seed,))[0]
-    walk.adopt(chosen[core.candidates])
-    everybody = np.arange(core.inc.n)
+PASSES: Final = 3  # over all demands, whatever changed
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ground:
+    """What a repair stands on.
+
+    chosen   bool[n]   the selection
+    left     int64[m]  what it leaves of each resource
+    prices   int64[m]  in 1/scale points
+    cuts     further rows, with prices in the same unit, which stay as they are
+    worth    int64[n]  weights less what prices and cuts charge, in 1/scale points
+    counted  bool[n]   who fits alone
+    total    what prices and cuts bound, in 1/scale points
+    safe     no sum of charges comes near the end of int64: prices may be moved
+    """
+
+    inc: Incidence
+    chosen: Bools
+    left: Int64
+    prices: Int64
+    scale: int
+    cuts: Cuts
+    worth: Int64
+    counted: Bools
+    total: int
+    safe: bool
+
+    @classmethod
+    def of(cls, problem: PackingProblem, start: Start) -> _Ground:
+        inc = Incidence.of(problem)
+        cuts = held(inc, start.cuts)
+        found = cls._charged(problem, inc, start, start.prices, start.price_scale, cuts)
+        if found is None:  # the weights have grown out of the unit of the prices: a coarser one
+            every = np.concatenate((start.prices, cuts.price, cuts.clique_price)) / start.price_scale
+            exact = exact_prices(with_cuts(inc, cuts), every)
+            cuts = priced(cuts, exact.per_unit[inc.m :])
+            found = cls._charged(problem, inc, start, exact.per_unit[: inc.m], exact.scale, cuts)
+        if found is None:
+            found = cls._charged(problem, inc, start, np.zeros(inc.m, np.int64), 1, NO_CUTS, safe=False)
+        assert found is not None, "nothing is charged, and the sum of all weights fits"
+        return found
+
+    @classmethod
+    def _charged(
+        cls, problem: PackingProblem, inc: Incidence, start: Start, prices: Int64, scale: int, cuts: Cuts, *, safe: bool = True
+    ) -> _Ground | None:
+        charged = _Charged.of(problem, start.chosen, prices, scale)
+        return None if charged is None else cls._priced(inc, charged, cuts, safe=safe)
+
+    @classmethod
+    def _priced(cls, inc: Incidence, charged: _Charged, cuts: Cuts, *, safe: bool = True) -> _Ground | None:
+        """With the cuts charged too; None where that is not safe. Rows that nobody who counts is in bound nothing: they become free."""
+        prices, sums = np.concatenate((cuts.price, cuts.clique_price)), [(inc.capacities, charged.prices)]
+        free_unwanted(inc, charged.prices, charged.counted)
+        if len(cuts):
+            owner, row, amount, capacities = written_out(inc, cuts)
+            wanted = np.zeros(len(cuts), np.bool_)
+            if not charge_rows(owner, row, amount, prices, charged.counted, charged.worth, wanted):
+                return None
+            if not wanted.all():
+                prices[~wanted] = 0
+                cuts = priced(cuts, prices)
+            sums.append((capacities, prices))
+        weights = float(inc.weights.sum(dtype=np.float64)) * charged.scale
+        if safe and max(weights, *(size_of(a, b) for a, b in sums), 0.0) > SAFE:
+            return None
+        total = sum_worth(charged.worth, charged.counted) + sum(charge_for(a, b) for a, b in sums)
+        return cls(
+            inc=inc,
+            chosen=charged.chosen,
+            left=charged.left,
+            prices=charged.prices,
+            scale=charged.scale,
+            cuts=cuts,
+            worth=charged.worth,
+            counted=charged.counted,
+            total=total,
+            safe=safe,
+        )
+
+    def reprice(self, rows: Int64, params: RepairParams) -> int:
+        """Let the prices of these rows follow the change; returns the work."""
+        work = 0
+        for _ in range(params.sweeps if self.safe else 0):
+            fell, done = descend(self.inc, rows, self.prices, self.worth, self.counted, params.holders_max)
+            self.total -= fell
+            work += done
+            if not fell:
+                break
+        return work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Charged:
+    """What one pass over the demands of all candidates finds; see `repair_rows.charge_all`."""
+
+    prices: Int64
+    scale: int
+    chosen: Bools
+    worth: Int64
+    counted: Bools
+    left: Int64
+
+    @classmethod
+    def of(cls, problem: PackingProblem, members: Int64, prices: Int64, scale: int) -> _Charged | None:
+        """None where a sum might not fit int64."""
+        if float(problem.weights.max(initial=0)) * scale > SAFE and scale > 1:
+            return None
+        chosen, counted = np.zeros((2, problem.n), np.bool_)
+        chosen[members] = True
+        worth, prices, left = np.empty(problem.n, np.int64), prices.copy(), problem.capacities.copy()
+        weights, starts, resources = owned(problem.weights), owned(problem.indptr), owned(problem.resources)
+        quantities, capacities = owned(problem.quantities), owned(problem.capacities)
+        if not charge_all(weights, starts, resources, quantities, capacities, prices, scale, chosen, worth, counted, left):
+            return None
+        return cls(prices=prices, scale=scale, chosen=chosen, worth=worth, counted=counted, left=left)
+
+
+def _improve(ground: _Ground, changed: Int64, touched: Bools, meter: Meter, seed: int, params: RepairParams) -> None:
+    """Search among those around the change alone; everybody else stays."""
+    inc, chosen, scale = ground.inc, ground.chosen, ground.scale
+    value, count = int(inc.weights[chosen].sum()), int(chosen.sum())
+    gap = ground.total // scale - value
+    steps = min(meter.left, max(params.steps_min, params.each_steps * len(changed)))
+    if gap <= 0 or not steps or not len(changed) or not meter.affords(0):
+        return
+    near = int(min(params.near * value / max(1, count) * scale, SAFE))
+    limit = (params.each_large if len(changed) >= params.large else params.each) * len(changed)
+    members = around(inc, changed, touched, ground.left, chosen, ground.counted, ground.worth, near, params.crowd, params.rings, limit)
+    members.sort()
+    lengths = inc.starts[members + 1] - inc.starts[members]
+    room, starts = ground.left.copy(), np.zeros(len(members) + 1, np.int64)
+    resources, quantities = np.empty(int(lengths.sum()), np.int32), np.empty(int(lengths.sum()), np.int64)
+    carve(inc, members, chosen, room, starts, resources, quantities)
+    part = reduce(PackingProblem(weights=inc.weights[members], indptr=starts, resources=resources, quantities=quantities, capacities=room))
+    mine = members[part.candidates]
+    start, everybody = chosen[mine], np.arange(len(mine))
+    worth = ground.worth[mine] / scale
+    fill(part.inc, np.argsort(-worth, kind="stable"), part.inc.left_by(start), start)
+    phase = meter.phase(steps / meter.left, of_time=1.0)
+    if len(mine) < params.together_min:
+        found = _settled(part.inc, start, worth, phase, seed, params)
+    else:
+        doubt = Doubt(worth=worth, open=everybody, bound=float(inc.weights[mine[start]].sum()) + gap)
+        knobs = LocalSearchParams(core_shares=(INFINITE,), together_min=0, hot=INFINITE, hot_max=params.hot)
+        found = search(part.inc, start, doubt, seed, phase, knobs)
+    meter.close(phase)
+    adopt(inc, mine, found, chosen, ground.left)
+
+
+def _settled(inc: Incidence, start: Bools, worth: Floats, meter: Meter, seed: int, params: RepairParams) -> Bools:
+    """One walk that never loses: two of them and heat are worth their beginnings only where there is much to try."""
+    walk, everybody = walks(inc, worth, (seed,))[0], np.arange(inc.n)
+    walk.adopt(start)
     meter.spend(inc.k + walk.settle(everybody, meter.left))
-    trials = params.trials * core.inc.n
+    trials = params.trials * inc.n
     while trials > 0 and (limit := meter.slice()):
         work, done = walk.walk(everybody, 0.0, trials, limit, track=False)
         meter.spend(work)
         trials -= done
-    repaired = chosen.copy()
-    repaired[core.candidates] = walk.chosen
-    return repaired
+    return walk.chosen
 
 
-@kernel(INCIDENCE, i8[::1], flag[::1])
-def _touch(inc: Incidence, candidates: Int64, touched: Bools) -> None:
-    for c in candidates:
-        for e in range(inc.starts[c], inc.starts[c + 1]):
-            touched[inc.resources[e]] = True
+INFINITE: Final = 1e18
 
 
-@kernel(INCIDENCE, flag[::1], i8[::1], f8[::1], flag[::1])
-def _relieve(inc: Incidence, chosen: Bools, left: Int64, worth: Floats, touched: Bools) -> None:
-    """Put out, of each overdrawn resource, whom prices would miss least, until it is not; marks what that touches."""
-    for r in range(len(left)):
-        while left[r] < 0:
-            worst = -1
-            for h in range(inc.row_starts[r], inc.row_starts[r + 1]):
-                c = inc.holders[h]
-                if chosen[c] and (worst < 0 or worth[c] < worth[worst]):
-                    worst = c
-            chosen[worst] = False
-            take(inc, left, worst, -1)
-            for e in range(inc.starts[worst], inc.starts[worst + 1]):
-                touched[inc.resources[e]] = True
-
-
-@kernel(INCIDENCE, i8[::1], f8[::1], f8[::1], i8, returns=i8)
-def _descend(inc: Incidence, rows: Int64, prices: Floats, worth: Floats, holders_max: int) -> int:
-    """Move each row's price to where the bound is lowest in it alone, and the reduced weights with it; returns the work."""
-    work = 0
-    for r in rows:
-        begin, end = inc.row_starts[r], inc.row_starts[r + 1]
-        if end - begin > holders_max or end == begin:
-            continue
-        work += 4 * (end - begin)
-        rates = np.empty(end - begin)  # the price at which each holder is worth nothing beyond its demands
-        for i in range(end - begin):
-            rates[i] = worth[inc.holders[begin + i]] / inc.held[begin + i] + prices[r]
-        order = np.argsort(-rates)
-        used, price, above = 0, 0.0, -1.0
-        for i in order:
-            if used + inc.held[begin + i] > inc.capacities[r]:
-                price = rates[i] if used < inc.capacities[r] or above < 0.0 else 0.5 * (rates[i] + above)
-                break
-            used += inc.held[begin + i]
-            above = rates[i]
-        price = max(0.0, price)
-        for h in range(begin, end):
-            worth[inc.holders[h]] += inc.held[h] * (prices[r] - price)
-        prices[r] = price
-    return work
-
-
-@kernel(INCIDENCE, i8[::1], i8[::1], flag[::1], f8[::1], flag[::1])
-def _want(inc: Incidence, rows: Int64, left: Int64, chosen: Bools, worth: Floats, around: Bools) -> None:
-    """Mark the holders of touched rows that are chosen, that prices want, or that something has become free for."""
-    for r in rows:
-        for h in range(inc.row_starts[r], inc.row_starts[r + 1]):
-            c = inc.holders[h]
-            if chosen[c] or worth[c] > 0.0 or left[r] >= inc.held[h]:
-                around[c] = True
+def _certified(problem: PackingProblem, ground: _Ground, meter: Meter, seed: int) -> Selection:
+    chosen, bound = np.flatnonzero(ground.chosen), ground.total // ground.scale
+    certificate = Certificate(
+        value=int(problem.weights[chosen].sum()),
+        upper_bound=bound,
+        prices=ground.prices,
+        price_scale=ground.scale,
+        seed=seed,
+        steps=meter.spent,
+        reproducible=not meter.struck,
+        solvers={"repair": problem.n},
+        price_bound=bound,
+        cuts=ground.cuts,
+    )
+    return Selection(chosen=chosen, certificate=certificate)

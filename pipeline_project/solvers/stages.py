@@ -19,20 +19,22 @@ from pipeline_project.solvers import exact
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
 from pipeline_project.solvers.components import Components
-from pipeline_project.solvers.cuts import Tightened, tightened_prices
+from pipeline_project.solvers.cuts import Tightened, tightened_prices, with_cuts
 from pipeline_project.solvers.exact import prove_small
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.greedy import descending, pack, plain_ranks
+from pipeline_project.solvers.held_cuts import held
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.local_search import Doubt, search
 from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
-from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.prices import ExactPrices, PricesParams, bound_by, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools
 from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
+from pipeline_project.solvers.start import Start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +91,13 @@ class Solve:
         self._worth = np.zeros(inc.n)
         self._is_kernel = kernel
 
-    def run(self, start: Int64 | None) -> None:
-        """Through all stages, from a start that may be infeasible, as far as the budget goes."""
+    def run(self, start: Int64 | None, warm: Start | None = None) -> None:
+        """Through all stages, from a start that may be infeasible, as far as the budget goes; `warm` has prices and cuts to begin with."""
         self._start_plain(start)
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
             self._start_small()
-            self._start_priced(self._params.prices_sparse if decided else self._params.prices)
+            self._start_priced(self._params.prices_sparse if decided else self._params.prices, warm)
             self._prove_small()
             self._settle_special()
             self._search()
@@ -137,12 +139,13 @@ class Solve:
             self._meter.close(part)
             self._prove_small()
 
-    def _start_priced(self, share: float) -> None:
+    def _start_priced(self, share: float, warm: Start | None) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
         if len(self.standing.open()):
             part = self._meter.phase(share)
-            self._adopt_prices(tightened_prices(self._inc, part))
+            tightened = tightened_prices(self._inc, part, warm=None if warm is None else warm.prices / warm.price_scale)
             self._meter.close(part)
+            self._adopt_prices(tightened if warm is None else _no_worse_than(warm, tightened, self._inc))
 
     def _adopt_prices(self, tightened: Tightened) -> None:
         inc, standing = self._inc, self.standing
@@ -230,6 +233,16 @@ class Solve:
             return standing.chosen
         doubt = Doubt(worth=self._worth, open=standing.parts.members_of(todo), bound=standing.bound_of(todo))
         return search(self._inc, standing.chosen, doubt, seed, part)
+
+
+def _no_worse_than(warm: Start, found: Tightened, inc: Incidence) -> Tightened:
+    """What was found, unless the prices and cuts that we began with bound more tightly: other cuts may have been looked for."""
+    cuts = held(inc, warm.cuts)
+    rows, prices = with_cuts(inc, cuts), np.concatenate((warm.prices, cuts.price, cuts.clique_price)) / warm.price_scale
+    bound = bound_by(rows, prices)
+    if bound >= found.relaxed.bound:
+        return found
+    return Tightened(relaxed=replace(found.relaxed, per_unit=prices, last=prices, bound=bound), inc=rows, cuts=cuts)
 
 
 def _all_closed(rivals: Sequence[Rival], todo: set[int]) -> bool:

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_project.core.errors import UsageError
 from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.selection import NO_CUTS
 from pipeline_project.core.verification import verify
 from pipeline_project.solvers import portfolio
 from pipeline_project.solvers.repair import Start, repair
 from pipeline_project.solvers.solver import Budget
-from tests.solvers.packing_problems import best_value, random_problem, small_problems
+from tests.solvers.packing_problems import best_value, problem_of, random_problem, small_problems
 
 PLENTY = Budget(steps=10**9)
 
@@ -63,3 +65,45 @@ def test_it_is_deterministic() -> None:
     answers = [repair(now, start, changed, PLENTY, seed=5) for _ in range(2)]
     assert answers[0].digest() == answers[1].digest()
     assert answers[0].certificate.prices.tolist() == answers[1].certificate.prices.tolist()
+
+
+def test_cuts_are_carried_over_a_change_and_bound_it() -> None:
+    problem = random_problem(seed=3, n=3_000, m=900, rows=3)
+    before = portfolio.solve(problem, Budget(steps=30_000_000), rivals=())
+    now, changed = changed_problem(problem, 0.002, seed=4)
+    assert len(before.certificate.cuts)
+    with_cuts = repair(now, Start.of(before), changed, PLENTY)
+    without = repair(now, replace(Start.of(before), cuts=NO_CUTS), changed, PLENTY)
+    assert verify(now, with_cuts) == []
+    assert with_cuts.certificate.upper_bound < without.certificate.upper_bound
+
+
+def test_a_false_clique_is_not_believed() -> None:
+    problem = problem_of([5, 7], [(0, 0, 1), (1, 1, 1)], [1, 1])
+    clique = replace(NO_CUTS, clique_starts=np.array([0, 2]), members=np.array([0, 1]), clique_price=np.array([6]))
+    start = Start(chosen=np.array([1]), prices=np.zeros(2, np.int64), price_scale=1, cuts=clique)
+    for answer in (repair(problem, start, np.array([0]), PLENTY), portfolio.solve(problem, PLENTY, start=start, rivals=())):
+        assert verify(problem, answer) == []
+        assert answer.certificate.value == 12 <= answer.certificate.upper_bound
+
+
+@pytest.mark.parametrize(("field", "value"), [("prices", np.zeros(3, np.int64)), ("prices", np.array([-1, 0])), ("chosen", np.array([2]))])
+def test_what_cannot_be_a_start_is_refused(field: str, value: Int64) -> None:
+    problem = problem_of([5, 7], [(0, 0, 1), (1, 1, 1)], [1, 1])
+    start = Start(chosen=np.array([1]), prices=np.zeros(2, np.int64), price_scale=1)
+    wrong = replace(start, **{field: value})
+    with pytest.raises(UsageError, match=f"{field}: expected"):
+        repair(problem, wrong, np.array([0]), PLENTY)
+    with pytest.raises(UsageError, match=f"{field}: expected"):
+        portfolio.solve(problem, PLENTY, start=wrong, rivals=())
+
+
+def test_the_work_follows_the_change_beyond_three_passes() -> None:
+    problem = random_problem(seed=5, n=40_000, m=24_000, rows=3, quantity_max=1, capacity_max=1)
+    before = portfolio.solve(problem, Budget(steps=20_000_000), rivals=())
+    work = []
+    for share in (0.0005, 0.002):
+        now, changed = changed_problem(problem, share, seed=6)
+        work.append(repair(now, Start.of(before), changed, PLENTY).certificate.steps - 3 * len(problem.resources))
+    assert 0 < work[0] < len(problem.resources)
+    assert work[0] < work[1] < 10 * work[0]

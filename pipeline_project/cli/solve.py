@@ -49,8 +49,7 @@ def solve(
 
 def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int) -> dict[str, Any]:
     from pipeline_project.core.verification import verify
-    from pipeline_project.solvers.portfolio import DEFAULT_STEPS
-    from pipeline_project.solvers.portfolio import solve as select
+    from pipeline_project.solvers.portfolio import DEFAULT_STEPS, solve_and_verify
     from pipeline_project.solvers.solver import Budget
     from pipeline_project.store.problems import read_problem
 
@@ -64,11 +63,12 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(seconds * STEPS_PER_SECOND))
     budget = Budget(steps=work, seconds=left)
     if combined is None:
-        selection = select(problem, budget, seed)
+        selection, violations = solve_and_verify(problem, budget, seed)
         quality = _quality(selection.certificate.value, selection.certificate.upper_bound, optimal=selection.certificate.optimal)
     else:
         levelled = combined.solve(budget, seed)
         selection, first = levelled.selection, levelled.levels[0]
+        violations = verify(problem, selection)
         quality = _quality(first.value, first.upper_bound, optimal=levelled.optimal) | {"levels": [asdict(one) for one in levelled.levels]}
     certificate = selection.certificate
     selected = files.candidates[selection.chosen]
@@ -76,7 +76,7 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
         "selected": selected,
         "hash": hashlib.sha256(b"selected-1" + selected.astype("<i8").tobytes()).hexdigest(),
         "steps": certificate.steps,
-        "verified": not verify(problem, selection),
+        "verified": not violations,
         "reproducible": certificate.reproducible,
         "solvers": certificate.solvers,
         "seconds": round(time.perf_counter() - begin, 3),

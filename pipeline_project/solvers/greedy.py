@@ -12,7 +12,7 @@ from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits, take
 from pipeline_project.solvers.kernels import f8, flag, i8, kernel
 from pipeline_project.solvers.solver import Bools, Budget, Floats
-from pipeline_project.solvers.sorting import descending as descending
+from pipeline_project.solvers.sorting import descending as descending  # noqa: PLC0414  # whoever packs wants an order
 
 
 def solve(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:

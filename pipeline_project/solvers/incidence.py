@@ -38,6 +38,13 @@ class Incidence(NamedTuple):
         return cls.from_rows(owned(problem.weights), *columns, owned(problem.capacities))
 
     @classmethod
+    def by_candidates(cls, problem: PackingProblem) -> Incidence:
+        """For passes over the candidates alone: nobody is said to hold anything."""
+        columns = owned(problem.indptr), owned(problem.resources), owned(problem.quantities)
+        nobody, nothing = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        return cls(owned(problem.weights), *columns, owned(problem.capacities), np.zeros(problem.m + 1, np.int64), nobody, nothing)
+
+    @classmethod
     def from_rows(cls, weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64) -> Incidence:
         """From the demands of each candidate. O(n + m + k)."""
         n, m, k = len(weights), len(capacities), len(resources)

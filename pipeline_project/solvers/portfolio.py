@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Selection
-from pipeline_project.core.verification import verify
+from pipeline_project.core.verification import Violation, verify
 from pipeline_project.solvers import greedy
 from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.competitors import Competitor, competitors
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
+# Certificate and verification pass over the demands as the reduction does, and take about so many times as long, on any machine.
+REDUCTIONS_TO_END: Final = 2.0
+
 
 def solve(
     problem: PackingProblem,
@@ -43,9 +46,22 @@ def solve(
     The same problem, seed, start and steps give the same bytes, unless the certificate says reproducible: false. A start or a
     rival (default: `competitors()`) that is wrong costs nothing but its time.
     """
+    return solve_and_verify(problem, budget, seed, start, rivals=rivals, params=params)[0]
+
+
+def solve_and_verify(
+    problem: PackingProblem,
+    budget: Budget,
+    seed: int = 0,
+    start: Int64 | None = None,
+    *,
+    rivals: Sequence[Competitor] | None = None,
+    params: PortfolioParams = DEFAULT,
+) -> tuple[Selection, list[Violation]]:
+    """The same, and what the verifier found wrong with it: nothing, as far as we know."""
     meter = Meter(budget)
-    meter.reserve(0.02 + 1e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
     reduced = reduce(problem)
+    meter.reserve(0.02 + REDUCTIONS_TO_END * meter.seconds_gone)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)))
     return _checked(problem, _certified(problem, reduced, run, meter, seed), budget, seed)
@@ -69,9 +85,10 @@ def _certified(problem: PackingProblem, reduced: Reduced, run: Solve, meter: Met
     )
 
 
-def _checked(problem: PackingProblem, selection: Selection, budget: Budget, seed: int) -> Selection:
+def _checked(problem: PackingProblem, selection: Selection, budget: Budget, seed: int) -> tuple[Selection, list[Violation]]:
     violations = verify(problem, selection)
     if not violations:
-        return selection
+        return selection, violations
     log.error("the portfolio's own answer is wrong, falling back to greedy: %s", violations[0])
-    return greedy.solve(problem, budget, seed)
+    plain = greedy.solve(problem, budget, seed)
+    return plain, verify(problem, plain)

@@ -8,7 +8,7 @@ cores share the halves. Prices are rounded to whole numbers later, and their bou
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pipeline_project.solvers.kernels import f4, f8, i8, kernel, record
 from pipeline_project.solvers.solver import Floats
 from pipeline_project.solvers.two_cores import HALVES_MIN, halves
 
-Real = NDArray[np.float64] | NDArray[np.float32]
+Real = NDArray[np.floating[Any]]  # float64 or float32
 
 
 class Iterate(NamedTuple):
@@ -60,7 +60,7 @@ BALANCE, BOUND, FIRST, PREVIOUS, SINCE_RESTART, ITERATIONS, DISTANCE = range(7)
 def begin(inc: Incidence, warm: Floats | None, share: Floats | None, balance: float | None) -> Iterate:
     """Prices, fractional selection and balance of steps to begin with; None: free, nothing, by the magnitudes of weights."""
     whole = inc.k < HALVES_MIN
-    real = np.float64 if whole else np.float32
+    real: type[np.floating[Any]] = np.float64 if whole else np.float32
     x = np.zeros(inc.n, real) if share is None else share.astype(real)
     y = np.zeros(inc.m, real) if warm is None else np.maximum(warm, 0.0).astype(real)
     column, row = np.empty(inc.n), np.empty(inc.m)

@@ -59,11 +59,11 @@ def _restrict(weights: Int64, starts: Int64, resources: Int32, quantities: Int64
     k = int(begins[-1])
     new_starts, new_resources, new_quantities = np.zeros(len(candidates) + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
     holders, held = np.empty(k, np.int32), np.ones(k, np.int64)
-    new = new_starts, new_resources, new_quantities, holders, held
+    new, turned = (new_starts, new_resources, new_quantities), (holders, held)
     bounds = np.searchsorted(candidates, [begin for begin, _ in parts] + [len(members)]).tolist()
     together(
         [
-            partial(_copy, *columns, candidates, number, bounds[i], bounds[i + 1], unit, int(begins[i]), places[i], *new)
+            partial(_copy, *columns, candidates, number, bounds[i], bounds[i + 1], unit, int(begins[i]), places[i], *new, *turned)
             for i in range(len(parts))
         ]
     )

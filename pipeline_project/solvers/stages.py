@@ -18,8 +18,9 @@ from pipeline_project.core.selection import NO_CUTS
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
 from pipeline_project.solvers.components import Components
-from pipeline_project.solvers.cuts import tightened_prices
+from pipeline_project.solvers.cuts import priced, tightened_prices
 from pipeline_project.solvers.exact import prove_small
+from pipeline_project.solvers.exchange import exchange
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.greedy import descending, pack, plain_ranks
 from pipeline_project.solvers.incidence import Incidence
@@ -30,6 +31,7 @@ from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.prices import ExactPrices, exact_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.sorting import descending_by
 from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
 
@@ -61,6 +63,9 @@ class PortfolioParams:
 DEFAULT: Final = PortfolioParams()
 KERNEL_STEPS_PER_SECOND: Final = 40_000_000  # of reductions, which look at no clock
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
+START_ROWS_PER_SECOND: Final = 10_000_000  # of demands, from prices to a start that has settled
+SEARCH_ROWS_PER_SECOND: Final = 4_000_000  # of demands, until both walks have settled
+LARGE: Final = 150_000  # demands from which a start is worth settling before there is a core to walk in
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
 
@@ -125,17 +130,28 @@ class Solve:
     def _start_priced(self, share: float) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
         inc, standing = self._inc, self.standing
-        part = self._meter.phase(share)
+        part = self._meter.phase(share, self._time_for_prices(share))
         tightened = tightened_prices(inc, part)
         self._meter.close(part)
         reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
-        order = np.lexsort((-self._worth, -np.round(tightened.relaxed.share, 3)))
-        standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")
-        self.prices, self.cuts = tightened.exact(inc.m)
-        self._all_rows, self._all_prices = tightened.inc, exact_prices(tightened.inc, tightened.relaxed.per_unit)
+        order = descending_by(np.rint(1000 * tightened.relaxed.share).astype(np.int64), self._worth)
+        chosen = best_of(inc, standing.chosen, pack(inc, order))
+        standing.offer(exchange(inc, chosen, self._meter) if inc.k >= LARGE else chosen, "prices")
+        every = exact_prices(tightened.inc, tightened.relaxed.per_unit)
+        self.prices = replace(every, per_unit=every.per_unit[: inc.m])
+        self.cuts = priced(tightened.cuts, every.per_unit[inc.m :])
+        self._all_rows, self._all_prices = tightened.inc, every
         standing.price(self._all_rows, self._all_prices)
         lengths = np.diff(self.cuts.clique_starts)
         self._meter.reserve(SECONDS_TO_CHECK_A_PAIR * int((lengths * lengths).sum()))
+
+    def _time_for_prices(self, share: float) -> float:
+        """Their share of the time: where there is none to search later, all that the start will not need."""
+        left = self._meter.seconds_left
+        if left is None:
+            return share
+        rest = left - self._inc.k / START_ROWS_PER_SECOND
+        return share if rest - self._inc.k / SEARCH_ROWS_PER_SECOND > share * left else max(0.0, rest / left)
 
     def _prove_small(self) -> None:
         """Search the components that are small enough to be proven optimal one and all."""
@@ -166,6 +182,8 @@ class Solve:
 
     def _search(self) -> None:
         """Local search in the components that are still open, beside it the competitors that accept any of them."""
+        if self._meter.at_most(self._inc.k, SEARCH_ROWS_PER_SECOND) < self._inc.k:  # it could not even settle
+            return
         teams = [(competitor, tasks_for(competitor, self.standing, self._meter)) for competitor in self._rivals]
         if any(tasks for _, tasks in teams):
             self._search_alone(self._params.hint)

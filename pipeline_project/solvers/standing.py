@@ -103,7 +103,7 @@ class Standing:
 
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up."""
-        if self.total_bound == self._whole:
+        if self._whole_prover != NOBODY and self.total_bound == self._whole:
             return [Claim(solver=self._whole_prover, candidates=np.arange(self.inc.n), bound=self._whole)]
         found = []
         for solver in sorted(set(self._prover) - {NOBODY}):

@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
-# Certificate and verification pass over the demands as the reduction does, and take about so many times as long, on any machine.
-REDUCTIONS_TO_END: Final = 2.0
+SECONDS_TO_END_A_ROW: Final = 6e-8  # of certificate and verification, for each candidate and demand
 
 
 def solve(
@@ -60,8 +59,8 @@ def solve_and_verify(
 ) -> tuple[Selection, list[Violation]]:
     """The same, and what the verifier found wrong with it: nothing, as far as we know."""
     meter = Meter(budget)
+    meter.reserve(0.02 + SECONDS_TO_END_A_ROW * (problem.n + len(problem.resources)))
     reduced = reduce(problem)
-    meter.reserve(0.02 + REDUCTIONS_TO_END * meter.seconds_gone)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(None if start is None else np.flatnonzero(np.isin(reduced.candidates, start)))
     return _checked(problem, _certified(problem, reduced, run, meter, seed), budget, seed)

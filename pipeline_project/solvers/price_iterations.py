@@ -73,7 +73,8 @@ def begin(inc: Incidence, warm: Floats | None, share: Floats | None, balance: fl
         total = float(inc.weights.sum())
         balance = float(column.sum()) / (3.0 * total) if total > 0 else 1.0
     best = y.astype(np.float64)
-    state = np.array([balance, _bound(inc, best), 0.0, np.inf, 0.0, 0.0, 0.0])
+    bound = float(inc.weights.sum(dtype=np.float64)) if warm is None else _bound(inc, best)
+    state = np.array([balance, bound, 0.0, np.inf, 0.0, 0.0, 0.0])
     columns = column.astype(real), row.astype(real), inc.quantities.astype(real)
     return Iterate(x, y, x.copy(), y.copy(), *columns, touched, touched_too, best, state)
 

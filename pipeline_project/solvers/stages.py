@@ -63,7 +63,8 @@ class PortfolioParams:
 DEFAULT: Final = PortfolioParams()
 KERNEL_STEPS_PER_SECOND: Final = 40_000_000  # of reductions, which look at no clock
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
-START_ROWS_PER_SECOND: Final = 10_000_000  # of demands, from prices to a start that has settled
+HURRY_ROWS_PER_SECOND: Final = 1_500_000  # of demands: with less time than this gives them, plain orders have to wait
+START_ROWS_PER_SECOND: Final = 6_000_000  # of demands, from prices to a start that has settled
 SEARCH_ROWS_PER_SECOND: Final = 4_000_000  # of demands, until both walks have settled
 LARGE: Final = 150_000  # demands from which a start is worth settling before there is a core to walk in
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
@@ -91,18 +92,29 @@ class Solve:
 
     def run(self, start: Int64 | None) -> None:
         """Through all stages, from a start that may be infeasible, as far as the budget goes."""
-        self._start_plain(start)
+        hurried = self._hurried()
+        self._start_given(start)
+        if not hurried:
+            self._start_plain()
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
             self._start_priced(self._params.prices_sparse if decided else self._params.prices)
             self._prove_small()
             self._settle_special()
             self._search()
+        if hurried and (self._meter.affords(0) or not self.standing.chosen.any()):
+            self._start_plain()
 
-    def _start_plain(self, start: Int64 | None) -> None:
-        standing = self.standing
+    def _hurried(self) -> bool:
+        """Whether plain orders would take the time of a priced start, which is worth far more: then they come last, if at all."""
+        return self._meter.at_most(self._inc.k, HURRY_ROWS_PER_SECOND) < self._inc.k
+
+    def _start_given(self, start: Int64 | None) -> None:
         if start is not None:  # first, so that only what is strictly better replaces it
-            standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
+            self.standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
+
+    def _start_plain(self) -> None:
+        standing = self.standing
         with ThreadPoolExecutor(2) as cores:
             for chosen in cores.map(lambda rank: pack(self._inc, descending(rank)), plain_ranks(self._inc)):
                 standing.offer(chosen, "greedy")
@@ -135,7 +147,9 @@ class Solve:
         self._meter.close(part)
         reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
         order = descending_by(np.rint(1000 * tightened.relaxed.share).astype(np.int64), self._worth)
-        chosen = best_of(inc, standing.chosen, pack(inc, order))
+        chosen = pack(inc, order)
+        if standing.chosen.any():
+            chosen = best_of(inc, standing.chosen, chosen)
         standing.offer(exchange(inc, chosen, self._meter) if inc.k >= LARGE else chosen, "prices")
         every = exact_prices(tightened.inc, tightened.relaxed.per_unit)
         self.prices = replace(every, per_unit=every.per_unit[: inc.m])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence
 from pipeline_project.solvers.kernels import f4, f8, i8, kernel, record
 from pipeline_project.solvers.solver import Floats
-from pipeline_project.solvers.two_cores import HALVES_MIN, halves
+from pipeline_project.solvers.two_cores import halves
 
 Real = NDArray[np.floating[Any]]  # float64 or float32
 
@@ -59,7 +59,7 @@ BALANCE, BOUND, FIRST, PREVIOUS, SINCE_RESTART, ITERATIONS, DISTANCE = range(7)
 
 def begin(inc: Incidence, warm: Floats | None, share: Floats | None, balance: float | None) -> Iterate:
     """Prices, fractional selection and balance of steps to begin with; None: free, nothing, by the magnitudes of weights."""
-    whole = inc.k < HALVES_MIN
+    whole = len(halves(inc.starts)) == 1
     real: type[np.floating[Any]] = np.float64 if whole else np.float32
     x = np.zeros(inc.n, real) if share is None else share.astype(real)
     y = np.zeros(inc.m, real) if warm is None else np.maximum(warm, 0.0).astype(real)

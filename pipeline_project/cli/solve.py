@@ -50,8 +50,7 @@ def solve(
 def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int) -> dict[str, Any]:
     from pipeline_project.core.verification import verify
     from pipeline_project.solvers.lexicographic import solve as by_levels
-    from pipeline_project.solvers.portfolio import DEFAULT_STEPS
-    from pipeline_project.solvers.portfolio import solve as select
+    from pipeline_project.solvers.portfolio import DEFAULT_STEPS, solve_and_verify
     from pipeline_project.solvers.solver import STEPS_MAX, Budget
     from pipeline_project.store.problems import read_problem
 
@@ -63,12 +62,13 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
     work = steps if steps is not None else DEFAULT_STEPS if seconds is None else max(1, int(min(seconds * STEPS_PER_SECOND, STEPS_MAX)))
     budget = Budget(steps=work, seconds=left)
     if files.priority is None and not files.further:
-        problem, selection = files.problem, select(files.problem, budget, seed)
+        selection, violations = solve_and_verify(files.problem, budget, seed)
         quality = _quality(selection.certificate.value, selection.certificate.upper_bound, optimal=selection.certificate.optimal)
     else:
         levels, names = _levels(files)
         levelled = by_levels(files.problem, levels, budget, seed, names=names)
-        problem, selection, first = levelled.problem, levelled.selection, levelled.levels[0]
+        selection, first = levelled.selection, levelled.levels[0]
+        violations = verify(levelled.problem, selection)
         quality = _quality(first.value, first.upper_bound, optimal=levelled.optimal) | {"levels": [asdict(one) for one in levelled.levels]}
     certificate = selection.certificate
     selected = files.candidates[selection.chosen]
@@ -76,7 +76,7 @@ def _solve(directory: Path, seconds: float | None, steps: int | None, seed: int)
         "selected": selected,
         "hash": hashlib.sha256(b"selected-1" + selected.astype("<i8").tobytes()).hexdigest(),
         "steps": certificate.steps,
-        "verified": not verify(problem, selection),
+        "verified": not violations,
         "reproducible": certificate.reproducible,
         "solvers": certificate.solvers,
         "seconds": round(time.perf_counter() - begin, 3),

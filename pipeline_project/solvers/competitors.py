@@ -22,6 +22,8 @@ class Competitor:
     """name            as certificates report it
     solver           `module:function` of the solver; it may fail, lie, hang, eat memory or find nothing
     candidates_max   larger components are not even cut out for it
+    gap_max          of a component with more than `small` candidates, as share of its bound: beyond, its core is better spent on our search
+    small            components that it gets whatever their gap
     accepts          whether it is worth trying on this component
     steps_to_begin   what goes by before its search begins: a budget below is not worth starting
     bound_trusted    whether its upper bound, which nobody can check, may close a component
@@ -31,6 +33,8 @@ class Competitor:
     name: str
     solver: str
     candidates_max: int = 100_000
+    gap_max: float = 1.0
+    small: int = 0
     accepts: Callable[[PackingProblem], bool] = lambda _: True
     steps_to_begin: Callable[[PackingProblem], int] = lambda _: 0
     bound_trusted: bool = False
@@ -41,6 +45,8 @@ CP_SAT: Final = Competitor(
     name="cpsat",
     solver=f"{cpsat.__name__}:propose",
     candidates_max=cpsat.DEFAULT.candidates_max,
+    gap_max=0.15,  # it is here for proofs: from further away it has found none within minutes
+    small=200,
     accepts=cpsat.accepts,
     steps_to_begin=cpsat.steps_to_begin,
     bound_trusted=True,

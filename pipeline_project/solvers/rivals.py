@@ -29,6 +29,7 @@ GRACE_SECONDS: Final = 0.05  # that an answer may come after the clock
 PATIENCE_SECONDS: Final = 60.0  # where no clock limits the whole, beyond what the slowest machine would need for the steps
 STEPS_PER_SECOND_AT_LEAST: Final = 50_000_000
 ROWS_PER_SECOND: Final = 500_000  # of a component written out, its pairs merged to cliques
+AHEAD_OF_SEARCH: Final = 2.0  # by how much a gap may exceed what a competitor wants, before our search has begun
 TASKS_MAX: Final = 64  # components beyond are so many that none of them matters
 
 
@@ -55,6 +56,8 @@ def tasks_for(competitor: Competitor, standing: Standing, meter: Meter) -> list[
     """The open components that it accepts, the small ones first, as many as there is time to write out."""
     found: list[Task] = []
     for g in standing.open().tolist():
+        if _too_far(competitor, standing, g, AHEAD_OF_SEARCH * competitor.gap_max):
+            continue
         part = standing.part(g).inc if standing.parts.sizes[g] <= competitor.candidates_max and len(found) < TASKS_MAX else None
         if part is None or meter.at_most(part.k, ROWS_PER_SECOND) < part.k:
             break
@@ -64,14 +67,18 @@ def tasks_for(competitor: Competitor, standing: Standing, meter: Meter) -> list[
     return found
 
 
-def still_open(tasks: Sequence[Task], standing: Standing) -> list[Task]:
-    """Those whose component is still open, with what is chosen there now as a hint."""
+def still_open(competitor: Competitor, tasks: Sequence[Task], standing: Standing) -> list[Task]:
+    """Those whose component is still open and not too far from its bound, with what is chosen there now as a hint."""
     todo = set(standing.open().tolist())
     return [
         replace(task, hint=np.flatnonzero(standing.chosen[standing.parts.group(task.component)]))
         for task in tasks
-        if task.component in todo
+        if task.component in todo and not _too_far(competitor, standing, task.component, competitor.gap_max)
     ]
+
+
+def _too_far(competitor: Competitor, standing: Standing, g: int, gap_max: float) -> bool:
+    return bool(standing.parts.sizes[g] > competitor.small and standing.gap(g) > gap_max)
 
 
 class Rival:

@@ -225,7 +225,7 @@ class Solve:
         if any(tasks for _, tasks in teams):
             self._search_alone(self._params.hint)
             self._settle_special()
-        teams = [(competitor, still_open(tasks, self.standing)) for competitor, tasks in teams]
+        teams = [(competitor, still_open(competitor, tasks, self.standing)) for competitor, tasks in teams]
         if not any(tasks for _, tasks in teams):
             self._search_alone(1.0)
             return

@@ -79,6 +79,11 @@ class Standing:
         best = np.where(self._prover == NOBODY, self._by_prices(np.arange(self.parts.count)), self._claimed)
         return float(best[components].sum(dtype=np.float64))
 
+    def gap(self, g: int) -> float:
+        """How much of its bound a component does not reach, as share of it."""
+        bound = self.bound_of(np.array([g]))
+        return 1.0 - float(self.value[g]) / bound if bound > 0 else 0.0
+
     def claim_all(self, bound: int, solver: str) -> None:
         """Keep a bound on everything together that a solver has proven; one that meets the value proves every component optimal."""
         if bound == self.total_value:

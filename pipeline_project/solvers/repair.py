@@ -94,6 +94,8 @@ def repair(
     meter, touched = Meter(budget), np.zeros(problem.m, np.bool_)
     ground = _Ground.of(problem, start)
     touch(ground.inc, changed, touched)
+    if start.left is not None:
+        touched |= ground.left > start.left
     relieve(ground.inc, ground.chosen, ground.left, ground.worth, touched)
     meter.spend(PASSES * ground.inc.k + ground.reprice(np.flatnonzero(touched), params))
     _improve(ground, changed, touched, meter, seed, params)

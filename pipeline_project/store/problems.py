@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline_project.core.changes import positions
 from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.core.packing import Int64, PackingProblem
 
@@ -23,12 +24,14 @@ class ProblemFiles:
 
     problem      candidates in ascending order of their ids
     candidates   int64[n]  the id of each
+    resources    int64[m]  the id of each that somebody demands, ascending
     priority     int64[n]  class of each, 0 first; None = the file has none
     further      int64[n] each: weight_2, weight_3, ..., that decide among equals
     """
 
     problem: PackingProblem
     candidates: Int64
+    resources: Int64
     priority: Int64 | None
     further: tuple[Int64, ...]
 
@@ -56,9 +59,9 @@ def read_problem(directory: Path) -> ProblemFiles:
     known, capacities = _by_id(known, capacities, where="resources.parquet: resource")
     mentioned, resource = _numbered(wanted)
     free = np.ones(len(mentioned), np.int64)
-    at, found = _positions(known, mentioned)
+    at, found = positions(known, mentioned)
     free[found] = capacities[at[found]]
-    candidate, found = _positions(ids, owner)
+    candidate, found = positions(ids, owner)
     if not found.all():
         stranger = int(owner[np.argmin(found)])
         raise Refused(
@@ -66,7 +69,8 @@ def read_problem(directory: Path) -> ProblemFiles:
         )
     named = dict(zip(names[1:], columns, strict=True))
     problem = PackingProblem.from_triples(named.pop("weight"), candidate, resource, quantities, free)
-    return ProblemFiles(problem=problem, candidates=ids, priority=named.pop("priority", None), further=tuple(named.values()))
+    priority = named.pop("priority", None)
+    return ProblemFiles(problem=problem, candidates=ids, resources=mentioned, priority=priority, further=tuple(named.values()))
 
 
 def _levels_in(path: Path) -> list[str]:
@@ -152,14 +156,3 @@ def _numbered(ids: Int64) -> tuple[Int64, Int64]:
     present = np.zeros(span, np.bool_)
     present[ids - least] = True
     return np.flatnonzero(present) + least, (np.cumsum(present) - 1)[ids - least]
-
-
-def _positions(ids: Int64, wanted: Int64) -> tuple[Int64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Where in the ascending ids each wanted one stands, and whether it does."""
-    if not len(ids):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-    if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # no gaps: the position is a subtraction
-        inside = (wanted >= ids[0]) & (wanted <= ids[-1])
-        return np.where(inside, wanted, ids[0]) - ids[0], inside
-    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return at, ids[at] == wanted

@@ -93,12 +93,13 @@ def repair(
     start.check(problem)
     meter, touched = Meter(budget), np.zeros(problem.m, np.bool_)
     ground = _Ground.of(problem, start)
+    freed = np.zeros(problem.m, np.bool_) if start.left is None else ground.left > start.left
+    touched |= freed
     touch(ground.inc, changed, touched)
-    if start.left is not None:
-        touched |= ground.left > start.left
+    events = len(changed) + -(-int(freed.sum()) * problem.n // max(1, ground.inc.k))  # who has gone freed about as many as others demand
     relieve(ground.inc, ground.chosen, ground.left, ground.worth, touched)
     meter.spend(PASSES * ground.inc.k + ground.reprice(np.flatnonzero(touched), params))
-    _improve(ground, changed, touched, meter, seed, params)
+    _improve(ground, changed, touched, events, meter, seed, params)
     fill(ground.inc, np.arange(problem.n), ground.left, ground.chosen)
     return _certified(problem, ground, meter, seed)
 
@@ -222,16 +223,16 @@ class _Charged:
         return cls(prices=prices, scale=scale, chosen=chosen, worth=worth, counted=counted, left=left)
 
 
-def _improve(ground: _Ground, changed: Int64, touched: Bools, meter: Meter, seed: int, params: RepairParams) -> None:
+def _improve(ground: _Ground, changed: Int64, touched: Bools, events: int, meter: Meter, seed: int, params: RepairParams) -> None:
     """Search among those around the change alone; everybody else stays."""
     inc, chosen, scale = ground.inc, ground.chosen, ground.scale
     value, count = int(inc.weights[chosen].sum()), int(chosen.sum())
     gap = ground.total // scale - value
-    steps = min(meter.left, max(params.steps_min, params.each_steps * len(changed)))
-    if gap <= 0 or not steps or not len(changed) or not meter.affords(0):
+    steps = min(meter.left, max(params.steps_min, params.each_steps * events))
+    if gap <= 0 or not steps or not events or not meter.affords(0):
         return
     near = int(min(params.near * value / max(1, count) * scale, SAFE))
-    limit = (params.each_large if len(changed) >= params.large else params.each) * len(changed)
+    limit = (params.each_large if events >= params.large else params.each) * events
     members = around(inc, changed, touched, ground.left, chosen, ground.counted, ground.worth, near, params.crowd, params.rings, limit)
     members.sort()
     lengths = inc.starts[members + 1] - inc.starts[members]

@@ -131,17 +131,21 @@ def _repair(row: dict[str, Any]) -> str:
 
 
 def _repair_table(rows: list[dict[str, Any]]) -> Any:
-    shown = ("family", "candidates", "changed", "seed", "seconds", "milliseconds", "value", "cold_value", "of_cold", "bound", "verified")
     lines = [
-        row
-        | {
+        {
+            "family": row["family"],
+            "n": row["candidates"],
             "changed": f"{row['changed']:.2%}",
-            "of_cold": f"{row['percent_of_cold']:.3f} %",
-            "bound": f"{row['upper_bound'] / max(1, row['cold_upper_bound']):.3%} of cold",
+            "seed": row["seed"],
+            "seconds": f"{row['seconds']:g}",
+            "ms": f"{row['milliseconds']:.1f}",
+            "value": f"{row['percent_of_cold']:.3f} %",
+            "bound": f"{100 * row['upper_bound'] / max(1, row['cold_upper_bound']):.3f} %",
+            "verified": row["verified"],
         }
         for row in rows
     ]
-    return console.table("repair", lines, shown)
+    return console.table("repair; value and bound as shares of the cold solve's", lines)
 
 
 Expected = tuple[str, Callable[[Any], bool]]

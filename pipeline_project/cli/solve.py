@@ -95,36 +95,35 @@ class Request:
 def _solve(request: Request) -> dict[str, Any]:
     from pipeline_project.core.verification import verify
     from pipeline_project.solvers.lexicographic import solve as by_levels
-    from pipeline_project.solvers.portfolio import solve as select
+    from pipeline_project.solvers.portfolio import solve_and_verify
     from pipeline_project.store.problems import read_problem
 
     begin = time.perf_counter()  # importing the solvers is the start of the process, not of the work
     files = read_problem(request.directory)
-    levelled = files.priority is not None or bool(files.further)
-    if levelled:
+    if files.priority is not None or files.further:
         request.check_levels()
         levels, names = _levels(files)
         found = by_levels(files.problem, levels, _budget(request, begin), request.seed, names=names)
-        problem, selection, first = found.problem, found.selection, found.levels[0]
+        selection, first = found.selection, found.levels[0]
+        violations = verify(found.problem, selection)
         quality = _quality(first.value, first.upper_bound, optimal=found.optimal) | {"levels": [asdict(one) for one in found.levels]}
     else:
-        problem = files.problem
         told: dict[str, Any] = {}
         if request.start is None:
-            selection = select(problem, _budget(request, begin), request.seed)
+            selection, violations = solve_and_verify(files.problem, _budget(request, begin), request.seed)
         else:
             selection, told = _continued(files, request, begin)
+            violations = verify(files.problem, selection)
         certificate = selection.certificate
         quality = _quality(certificate.value, certificate.upper_bound, optimal=certificate.optimal) | told
-    verified = not verify(problem, selection)
-    if request.save is not None and verified:
+    if request.save is not None and not violations:
         _save(request.save, files, selection)
     selected = files.candidates[selection.chosen]
     return quality | {
         "selected": selected,
         "hash": hashlib.sha256(b"selected-1" + selected.astype("<i8").tobytes()).hexdigest(),
         "steps": selection.certificate.steps,
-        "verified": verified,
+        "verified": not violations,
         "reproducible": selection.certificate.reproducible,
         "solvers": selection.certificate.solvers,
         "seconds": round(time.perf_counter() - begin, 3),

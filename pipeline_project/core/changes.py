@@ -86,6 +86,8 @@ def positions(ids: Int64, wanted: Int64) -> tuple[Int64, Bools]:
     if not len(ids):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
     if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # no gaps: the position is a subtraction
+        if len(wanted) and ids[0] <= wanted.min() and wanted.max() <= ids[-1]:
+            return wanted - ids[0] if ids[0] else wanted, np.ones(len(wanted), np.bool_)
         inside = (wanted >= ids[0]) & (wanted <= ids[-1])
         return np.where(inside, wanted, ids[0]) - ids[0], inside
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)

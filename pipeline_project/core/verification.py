@@ -10,17 +10,15 @@ It shares no code with the solvers, on purpose: keep it so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_project.core.exact_sums import SURE, Whole, dot, total
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import MEMBERS_MAX, NO_CUTS, Certificate, Cuts, Selection
 
 Bools = NDArray[np.bool_]
-Whole = NDArray[Any]  # int64, or Python integers (dtype object) where int64 might not hold a sum: slow, but exact
-SURE: Final = 2.0**62  # floating point is off by far less than a factor of two: below this, int64 holds the exact number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +39,9 @@ def verify(problem: PackingProblem, selection: Selection) -> list[Violation]:
     malformed = _malformed(problem, selection)
     if malformed:  # the numbers below would mean nothing
         return malformed
-    false = _no_cliques(problem, selection.certificate.cuts)
-    return _overdrawn(problem, selection.chosen) + _wrong_value(problem, selection) + false + _unjustified_bound(problem, selection)
+    cuts = selection.certificate.cuts
+    false = _wrong_value(problem, selection) + (_no_cliques(problem, cuts) if len(cuts.members) else [])
+    return _overdrawn(problem, selection.chosen) + false + _unjustified_bound(problem, selection)
 
 
 def dual_bound(problem: PackingProblem, prices: Int64, scale: int, among: Bools | None = None, cuts: Cuts = NO_CUTS) -> int:
@@ -51,16 +50,16 @@ def dual_bound(problem: PackingProblem, prices: Int64, scale: int, among: Bools 
     Weak duality: what a selection takes of each row is at most its capacity, so charging it for what it takes and
     adding the charge for all there is loses nothing. A candidate that alone demands more than there is counts as nothing.
     """
-    rows = _Rows(problem.candidates(), problem.resources, problem.quantities, problem.capacities, prices)
     counted = np.ones(problem.n, np.bool_) if among is None else among.copy()
-    counted[rows.owner[problem.quantities > problem.capacities[problem.resources]]] = False
-    if len(cuts):
-        rows = _joined(rows, _rounded_rows(problem, cuts), _clique_rows(cuts))
-    touched = np.zeros(len(rows.capacity), np.bool_)
-    touched[rows.row[counted[rows.owner]]] = True
-    charged = _dot(rows.capacity[touched], rows.price[touched])
-    left = _scaled_weights_less_charges(problem, rows, scale)[counted]
-    return (charged + _total(left[left > 0])) // scale
+    if problem.quantities.max(initial=1) > problem.capacities.min(initial=1):
+        counted[problem.candidates()[problem.quantities > problem.capacities[problem.resources]]] = False
+    demanded = problem.resources if counted.all() else problem.resources[np.repeat(counted, np.diff(problem.indptr))]
+    charged, left = _charged(problem.capacities, prices, demanded), _scaled_weights_less_charges(problem, prices, scale)
+    for rows in (_rounded_rows(problem, cuts), _clique_rows(cuts)) if len(cuts) else ():
+        charged += _charged(rows.capacity, rows.price, rows.row[counted[rows.owner]])
+        left = _less_charges(left, rows)
+    left = left[counted]
+    return (charged + total(left[left > 0])) // scale
 
 
 def claimed(certificate: Certificate) -> int:
@@ -108,13 +107,13 @@ def _not_candidates(problem: PackingProblem, rule: str, numbers: Int64) -> list[
 def _overdrawn(problem: PackingProblem, chosen: Int64) -> list[Violation]:
     is_chosen = np.zeros(problem.n, np.bool_)
     is_chosen[chosen] = True
-    rows = is_chosen[problem.candidates()]
+    rows = np.repeat(is_chosen, np.diff(problem.indptr))
     used = np.zeros(problem.m, np.int64)
     np.add.at(used, problem.resources[rows], problem.quantities[rows])  # all demands together fit int64: checked at the problem's birth
-    over = np.flatnonzero(used > problem.capacities)
-    return [
-        Violation(rule="capacity", subject=f"resource {r}", expected=f"at most {problem.capacities[r]}", found=str(used[r])) for r in over
-    ]
+    found = []
+    for r in np.flatnonzero(used > problem.capacities):
+        found.append(Violation(rule="capacity", subject=f"resource {r}", expected=f"at most {problem.capacities[r]}", found=str(used[r])))
+    return found
 
 
 def _wrong_value(problem: PackingProblem, selection: Selection) -> list[Violation]:
@@ -166,13 +165,6 @@ class _Rows:
     amount: Whole
     capacity: Whole
     price: Int64
-
-
-def _joined(*parts: _Rows) -> _Rows:
-    before = np.cumsum([len(part.price) for part in parts])
-    row = np.concatenate([part.row + last - len(part.price) for part, last in zip(parts, before, strict=True)])
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("owner", "amount", "capacity", "price")]
-    return _Rows(columns[0], row, *columns[1:])
 
 
 def _clique_rows(cuts: Cuts) -> _Rows:
@@ -231,6 +223,8 @@ def _malformed_cuts(problem: PackingProblem, cuts: Cuts) -> list[Violation]:
         row = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         if not (((np.diff(numbers) > 0) | (np.diff(row) > 0)).all() and ((numbers >= 0) & (numbers < problem.n)).all()):
             return check(False, name, f"candidates in 0..{problem.n - 1}, ascending in each row")
+    if not len(cuts):
+        return []
     if not ((cuts.resource >= 0) & (cuts.resource < problem.m)).all():
         return check(False, "resource", f"0..{problem.m - 1}")
     cut, owner, _ = _holders(problem, cuts.resource)
@@ -247,7 +241,7 @@ def _no_cliques(problem: PackingProblem, cuts: Cuts) -> list[Violation]:
     owner, resources, quantities = problem.candidates(), problem.resources, problem.quantities
     most = np.zeros(problem.m, np.int64)
     np.maximum.at(most, resources, quantities)
-    rows = np.flatnonzero(quantities > problem.capacities[resources] - most[resources]) if len(cuts.members) else np.zeros(0, np.int64)
+    rows = np.flatnonzero(quantities > problem.capacities[resources] - most[resources])
     rows = rows[np.argsort(resources[rows], kind="stable")]
     starts, low, found = cuts.clique_starts, 0, []
     while low < len(starts) - 1:
@@ -278,21 +272,29 @@ def _pairs(group: NDArray[np.signedinteger]) -> tuple[Int64, Int64]:
     return first, np.arange(len(first)) - np.repeat(np.cumsum(later) - later, later) + first + 1
 
 
-def _scaled_weights_less_charges(problem: PackingProblem, rows: _Rows, scale: int) -> Whole:
-    charge = np.bincount(rows.owner, rows.amount.astype(np.float64) * np.maximum(rows.price[rows.row], 1), problem.n).max(initial=0.0)
-    exact = np.int64 if charge + float(problem.weights.max(initial=0)) * scale < SURE else object
-    left = problem.weights.astype(exact) * scale
-    np.subtract.at(left, rows.owner, rows.price[rows.row].astype(exact) * rows.amount.astype(exact))
+def _charged(capacity: Whole, price: Int64, demanded: NDArray[np.signedinteger]) -> int:
+    """For all there is of each row that is demanded, once or often."""
+    touched = np.zeros(len(price), np.bool_)
+    touched[demanded] = True
+    return dot(capacity[touched], price[touched])
+
+
+def _scaled_weights_less_charges(problem: PackingProblem, prices: Int64, scale: int) -> Whole:
+    some, largest = np.flatnonzero(np.diff(problem.indptr)), int(problem.weights.max(initial=0)) * scale
+    begin = problem.indptr[some]
+    # The largest sizes alone mostly say that int64 holds every charge; where they do not, charges are estimated one by one.
+    charge = float(np.diff(problem.indptr).max(initial=0)) * float(problem.quantities.max(initial=0)) * (float(prices.max(initial=0)) + 1)
+    if charge + largest >= SURE and len(some):
+        charge = float(np.add.reduceat(problem.quantities * np.maximum(prices, 1.0)[problem.resources], begin).max())
+    left = problem.weights.astype(np.int64 if charge + largest < SURE else object) * scale
+    costs = prices.astype(left.dtype)[problem.resources]
+    costs = costs if problem.quantities.max(initial=1) == 1 else costs * problem.quantities
+    left[some] -= np.add.reduceat(costs, begin) if len(some) else 0
     return left
 
 
-def _dot(a: Whole, b: Int64) -> int:
-    if float(np.dot(a.astype(np.float64), b.astype(np.float64))) < SURE:
-        return int(np.dot(a, b))
-    return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
-
-
-def _total(values: Whole) -> int:
-    if values.dtype == np.int64 and float(values.sum(dtype=np.float64)) < SURE:
-        return int(values.sum())
-    return sum(int(v) for v in values.tolist())
+def _less_charges(left: Whole, rows: _Rows) -> Whole:
+    charge = np.bincount(rows.owner, rows.amount.astype(np.float64) * np.maximum(rows.price[rows.row], 1), len(left)).max(initial=0.0)
+    left = left.astype(np.int64 if charge + float(np.abs(left).max(initial=0)) < SURE else object)
+    np.subtract.at(left, rows.owner, rows.price[rows.row].astype(left.dtype) * rows.amount.astype(left.dtype))
+    return left

@@ -11,6 +11,7 @@ from pipeline_project.core.selection import NO_CUTS, Certificate, Claim, Cuts, S
 from pipeline_project.solvers.cuts import with_cuts
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits
 from pipeline_project.solvers.kernels import flag, i8, kernel
+from pipeline_project.solvers.prices import SAFE
 from pipeline_project.solvers.solver import Bools
 
 
@@ -29,7 +30,8 @@ def certify(
 ) -> Selection:
     """Certify with the best bound that prices (default: all free), cuts and claims justify. O(k), and the size of the cuts."""
     prices = np.zeros(problem.m, np.int64) if prices is None else prices
-    inc, every_price = with_cuts(Incidence.of(problem), cuts), np.concatenate((prices, cuts.price, cuts.clique_price))
+    inc = with_cuts(Incidence.of(problem), cuts) if len(cuts) else Incidence.by_candidates(problem)
+    every_price = np.concatenate((prices, cuts.price, cuts.clique_price))
     price_bound = _price_bound(inc, every_price, scale)
     upper_bound = price_bound
     if claims:
@@ -59,8 +61,14 @@ def _price_bound(inc: Incidence, prices: Int64, scale: int, among: Bools | None 
     touched = np.zeros(inc.m, np.bool_)
     left = int(_left_over(inc, np.ascontiguousarray(prices), scale, counted, touched))
     charged = np.flatnonzero(touched & (prices > 0))
-    total: int = left + sum(a * b for a, b in zip(inc.capacities[charged].tolist(), prices[charged].tolist(), strict=True))
+    total: int = left + _dot(inc.capacities[charged], prices[charged])
     return total // scale
+
+
+def _dot(a: Int64, b: Int64) -> int:
+    if float(np.dot(a.astype(np.float64), b.astype(np.float64))) < SAFE:
+        return int(np.dot(a, b))
+    return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
 
 
 @kernel(INCIDENCE, i8[::1], i8, flag[::1], flag[::1], returns=i8)

@@ -12,6 +12,7 @@ from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.reductions import Reduced, cut_out
 from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.sorting import descending
 
 
 def in_doubt(chosen: Bools, worth: Floats, among: Int64, gap: float, share: float) -> Int64:
@@ -21,7 +22,7 @@ def in_doubt(chosen: Bools, worth: Floats, among: Int64, gap: float, share: floa
     lost as much as the last of them, would together lose `share` times the gap.
     """
     distance = np.maximum(0.0, np.where(chosen[among], worth[among], -worth[among]))
-    order = np.argsort(distance, kind="stable")
+    order = descending(-distance)
     at_stake = distance[order] * np.cumsum(chosen[among[order]])
     enough = int(np.searchsorted(at_stake, share * gap))
     return among[order[: enough + 1]]

@@ -12,6 +12,7 @@ from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits, take
 from pipeline_project.solvers.kernels import f8, flag, i8, kernel
 from pipeline_project.solvers.solver import Bools, Budget, Floats
+from pipeline_project.solvers.sorting import descending as descending  # noqa: PLC0414  # whoever packs wants an order
 
 
 def solve(problem: PackingProblem, budget: Budget, seed: int = 0, start: Int64 | None = None) -> Selection:
@@ -29,11 +30,6 @@ def plain_ranks(inc: Incidence) -> Iterator[Int64 | Floats]:
     yield inc.weights / units
     if not np.array_equal(units, shares):
         yield inc.weights / shares
-
-
-def descending(values: Int64 | Floats) -> Int64:
-    """Indices from the largest value down; equal values by index."""
-    return np.argsort(-values, kind="stable")
 
 
 def pack(inc: Incidence, order: Int64) -> Bools:

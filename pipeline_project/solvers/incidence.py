@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from pipeline_project.core.packing import Int32, Int64, PackingProblem, starts_of
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel, record
 from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.two_cores import halves, together
 
 
 class Incidence(NamedTuple):
@@ -36,12 +38,24 @@ class Incidence(NamedTuple):
         return cls.from_rows(owned(problem.weights), *columns, owned(problem.capacities))
 
     @classmethod
+    def by_candidates(cls, problem: PackingProblem) -> Incidence:
+        """For passes over the candidates alone: nobody is said to hold anything."""
+        columns = owned(problem.indptr), owned(problem.resources), owned(problem.quantities)
+        nobody, nothing = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        return cls(owned(problem.weights), *columns, owned(problem.capacities), np.zeros(problem.m + 1, np.int64), nobody, nothing)
+
+    @classmethod
     def from_rows(cls, weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64) -> Incidence:
         """From the demands of each candidate. O(n + m + k)."""
         n, m, k = len(weights), len(capacities), len(resources)
         assert max(n, k) < 2**31, "candidates and demand rows have 32-bit numbers in the loops"
-        row_starts, holders, held = np.zeros(m + 1, np.int64), np.empty(k, np.int32), np.empty(k, np.int64)
-        _transpose(starts, resources, quantities, row_starts, holders, held)
+        unit, parts = all_ones(quantities), halves(starts)
+        row_starts, holders, held = np.zeros(m + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
+        places = np.zeros((len(parts), m), np.int32)
+        together([partial(_count, resources, int(starts[a]), int(starts[b]), place) for (a, b), place in zip(parts, places, strict=True)])
+        lay_out(places, row_starts)
+        columns = starts, resources, quantities
+        together([partial(_fill, *columns, a, b, unit, place, holders, held) for (a, b), place in zip(parts, places, strict=True)])
         return cls(weights, starts, resources, quantities, capacities, row_starts, holders, held)
 
     def problem(self) -> PackingProblem:
@@ -94,19 +108,39 @@ def owned(column: Column) -> Column:
     return np.require(column, requirements=("C", "W"))
 
 
-@kernel(i8[::1], i4[::1], i8[::1], i8[::1], i4[::1], i8[::1])
-def _transpose(starts: Int64, resources: Int32, quantities: Int64, row_starts: Int64, holders: Int32, held: Int64) -> None:
-    """One counting sort: row_starts begins as zeros; while rows are filled, row_starts[r + 1] is where the next holder of r goes."""
-    for r in resources:
-        row_starts[r + 1] += 1
+def all_ones(quantities: Int64) -> bool:
+    """Whether there is a single kind of demand, for one unit: then nobody need look at it."""
+    return len(quantities) > 0 and int(quantities.min()) == int(quantities.max()) == 1
+
+
+@kernel(i4[::1], i8, i8, i4[::1])
+def _count(resources: Int32, first: int, last: int, count: Int32) -> None:
+    for e in range(first, last):
+        count[resources[e]] += 1
+
+
+@kernel(i4[:, ::1], i8[::1])
+def lay_out(counts: Int32, row_starts: Int64) -> None:
+    """Counts of holders become the places of the first of them: int32[p, m], for each part of the candidates and each resource."""
     total = 0
-    for r in range(1, len(row_starts)):
-        total, row_starts[r] = total + row_starts[r], total
-    for c in range(len(starts) - 1):
+    for r in range(len(row_starts) - 1):
+        for part in range(len(counts)):
+            total, counts[part, r] = total + counts[part, r], total
+        row_starts[r + 1] = total
+
+
+@kernel(i8[::1], i4[::1], i8[::1], i8, i8, flag, i4[::1], i4[::1], i8[::1])
+def _fill(
+    starts: Int64, resources: Int32, quantities: Int64, first: int, last: int, unit: bool, place: Int32, holders: Int32, held: Int64
+) -> None:
+    """The second half of a counting sort: each holder to the next place of its resource. Where all is `unit`, `held` is so already."""
+    for c in range(first, last):
         for e in range(starts[c], starts[c + 1]):
-            at = row_starts[resources[e] + 1]
-            holders[at], held[at] = c, quantities[e]
-            row_starts[resources[e] + 1] += 1
+            at = place[resources[e]]
+            place[resources[e]] = at + 1
+            holders[at] = c
+            if not unit:
+                held[at] = quantities[e]
 
 
 @kernel(INCIDENCE, i8[::1], i8[::1], i8[::1], i8[::1], i4[::1], i8[::1])

@@ -30,6 +30,7 @@ numba.config.CACHE_DIR = str(CACHE)
 flag = numba.types.boolean
 i4 = numba.types.int32
 i8 = numba.types.int64
+f4 = numba.types.float32
 f8 = numba.types.float64
 
 

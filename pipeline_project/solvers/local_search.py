@@ -2,9 +2,10 @@
 
 Many candidates: both walks start each round from the same selection, and what either has changed is put together again, part by part
 (`merging`); so the round goes twice as far as one walk would. Few candidates, where every change touches every other: the walks race
-at different heats, from the best selection known, and the winner's heat is the middle of the next race. They meet after fixed numbers
-of trials and steps, never by the clock: the answer does not depend on how many cores there are. Heat is measured by what prices say
-is lost: the gap, per chosen candidate in doubt.
+at different heats, from the best selection known, and the winner's heat is the middle of the next race. Where two kinds of walk are
+worth a trial they race each other first, and whoever found the best goes on alone. They meet after fixed numbers of trials and steps,
+never by the clock: the answer does not depend on how many cores there are. Heat is measured by what prices say is lost: the gap, per
+chosen candidate in doubt.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class LocalSearchParams:
     hot, hot_max      heat to begin with: in gaps per chosen candidate, and at most this share of the mean chosen weight
     race_hot, race_hot_max   the same for the first race
     race_hot_crowded         race_hot where the walks are crowded ones
+    race_trial        share of the budget in which two kinds of walk race each other
     race_spread       the two heats of a race are the middle times and divided by this
     epoch_steps       of the first race, per demand and candidate; each next one takes half as long again
     coldest           share of its heat that an epoch ends with
@@ -51,6 +53,7 @@ class LocalSearchParams:
     race_hot: float = 1.5
     race_hot_max: float = 0.4
     race_hot_crowded: float = 25.0
+    race_trial: float = 0.2
     race_spread: float = 1.5
     epoch_steps: int = 200
     epoch_growth: float = 1.5
@@ -100,7 +103,8 @@ class _Search:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._walks = walks(inc, worth, (2 * seed, 2 * seed + 1))
+        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1))
+        self._walks = self._kinds[0]
 
     def run(self) -> Bools:
         if not len(self._candidates):
@@ -158,17 +162,21 @@ class _Search:
 
     def _race(self, middle: float) -> None:
         meter, spread, steps = self._meter, self._params.race_spread, float(self._params.epoch_steps * (self._inc.k + self._inc.n))
+        finder = 0
         while meter.left and meter.affords(0):
-            heats = middle * spread, middle / spread
+            on_trial = len(self._kinds) > 1 and meter.progress < self._params.race_trial
+            self._walks = [self._kinds[0][0], self._kinds[1][1]] if on_trial else self._kinds[finder]
             for walk in self._walks:
                 walk.adopt(self.best)
                 walk.forget_best()
+            heats = (middle, middle) if on_trial else (middle * spread, middle / spread)
             self._run_epoch(heats, int(steps))
             values = [walk.best_value for walk in self._walks]
             winner = values.index(max(values))
             if values[winner] > self._value(self.best):
                 self.best = self._walks[winner].best.copy()
-            if values[0] != values[1]:
+                finder = winner if on_trial else finder
+            if values[0] != values[1] and not on_trial:
                 middle = min(heats[winner], HOTTEST)
             steps *= self._params.epoch_growth
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Selection
-from pipeline_project.core.verification import verify
+from pipeline_project.core.verification import Violation, verify
 from pipeline_project.solvers import greedy
 from pipeline_project.solvers.certify import certify
 from pipeline_project.solvers.competitors import Competitor, competitors
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
+SECONDS_TO_END_A_ROW: Final = 6e-8  # of certificate and verification, for each candidate and demand
+
 
 def solve(
     problem: PackingProblem,
@@ -45,9 +47,22 @@ def solve(
     rival (default: `competitors()`) that is wrong costs nothing but its time; what cannot be a start of this problem is refused with a
     UsageError. A `Start` brings prices and cuts too: pricing begins with them, and ends with no worse a bound than they certify.
     """
+    return solve_and_verify(problem, budget, seed, start, rivals=rivals, params=params)[0]
+
+
+def solve_and_verify(
+    problem: PackingProblem,
+    budget: Budget,
+    seed: int = 0,
+    start: Int64 | Start | None = None,
+    *,
+    rivals: Sequence[Competitor] | None = None,
+    params: PortfolioParams = DEFAULT,
+) -> tuple[Selection, list[Violation]]:
+    """The same, and what the verifier found wrong with it: nothing, as far as we know."""
     _check(problem, start)
     meter = Meter(budget)
-    meter.reserve(0.02 + 1e-7 * (problem.n + len(problem.resources)))  # for certificate and verification
+    meter.reserve(0.02 + SECONDS_TO_END_A_ROW * (problem.n + len(problem.resources)))
     reduced = reduce(problem)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(*_in_reduced_numbers(problem, reduced, start))
@@ -89,9 +104,10 @@ def _certified(problem: PackingProblem, reduced: Reduced, run: Solve, meter: Met
     )
 
 
-def _checked(problem: PackingProblem, selection: Selection, budget: Budget, seed: int) -> Selection:
+def _checked(problem: PackingProblem, selection: Selection, budget: Budget, seed: int) -> tuple[Selection, list[Violation]]:
     violations = verify(problem, selection)
     if not violations:
-        return selection
+        return selection, violations
     log.error("the portfolio's own answer is wrong, falling back to greedy: %s", violations[0])
-    return greedy.solve(problem, budget, seed)
+    plain = greedy.solve(problem, budget, seed)
+    return plain, verify(problem, plain)

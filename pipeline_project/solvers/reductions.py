@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from pipeline_project.core.packing import Bools, Int32, Int64, PackingProblem
-from pipeline_project.solvers.incidence import Incidence, owned
+from pipeline_project.solvers.incidence import Incidence, all_ones, owned
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel
+from pipeline_project.solvers.two_cores import halves, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,54 +45,126 @@ def cut_out(inc: Incidence, members: Bools, left: Int64) -> Reduced:
 
 
 def _restrict(weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64, members: Bools) -> Reduced:
-    number = np.empty(len(capacities), np.int32)
-    rows = _survivors(starts, resources, quantities, capacities, members, number)
-    candidates, kept = np.flatnonzero(members), np.flatnonzero(number >= 0)
-    new_starts = np.zeros(len(candidates) + 1, np.int64)
-    new_resources, new_quantities = np.empty(rows, np.int32), np.empty(rows, np.int64)
-    _copy(starts, resources, quantities, candidates, number, new_starts, new_resources, new_quantities)
-    inc = Incidence.from_rows(weights[candidates], new_starts, new_resources, new_quantities, capacities[kept])
-    return Reduced(inc=inc, candidates=candidates, resources=kept)
+    assert len(resources) < 2**31, "demand rows have 32-bit numbers in the loops"
+    unit, parts, m = all_ones(quantities), halves(starts), len(capacities)
+    small = int(quantities.max(initial=1)) <= int(capacities.min(initial=1))
+    columns = starts, resources, quantities
+    rows, demand = np.zeros((len(parts), m), np.int32), np.zeros((len(parts), 0 if unit else m), np.int64)
+    together([partial(_survivors, *columns, capacities, members, *part, small, unit, demand[i], rows[i]) for i, part in enumerate(parts)])
+
+    candidates = np.flatnonzero(members)
+    number, row_starts = np.empty(m, np.int32), np.zeros(m + 1, np.int64)
+    places, begins = np.empty((len(parts), m), np.int32), np.zeros(len(parts) + 1, np.int64)
+    kept = _number(capacities, unit, demand, rows, number, places, begins, row_starts)
+    k = int(begins[-1])
+    new_starts, new_resources, new_quantities = np.zeros(len(candidates) + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
+    holders, held = np.empty(k, np.int32), np.ones(k, np.int64)
+    new, turned = (new_starts, new_resources, new_quantities), (holders, held)
+    bounds = np.searchsorted(candidates, [begin for begin, _ in parts] + [len(members)]).tolist()
+    together(
+        [
+            partial(_copy, *columns, candidates, number, bounds[i], bounds[i + 1], unit, int(begins[i]), places[i], *new, *turned)
+            for i in range(len(parts))
+        ]
+    )
+    survive = np.flatnonzero(number >= 0)
+    inc = Incidence(
+        weights=weights[candidates],
+        starts=new_starts,
+        resources=new_resources,
+        quantities=new_quantities,
+        capacities=capacities[survive],
+        row_starts=row_starts[: kept + 1].copy(),
+        holders=holders,
+        held=held,
+    )
+    return Reduced(inc=inc, candidates=candidates, resources=survive)
 
 
-@kernel(i8[::1], i4[::1], i8[::1], i8[::1], flag[::1], i4[::1], returns=i8)
-def _survivors(starts: Int64, resources: Int32, quantities: Int64, capacities: Int64, members: Bools, number: Int32) -> int:
-    """Strike members that cannot fit; number the resources that can bind (-1: cannot). Returns how many demand rows are left."""
-    demand = np.zeros(len(capacities), np.int64)
-    rows = np.zeros(len(capacities), np.int64)
-    for c in range(len(members)):
-        for e in range(starts[c], starts[c + 1]):
-            if quantities[e] > capacities[resources[e]]:
-                members[c] = False
+@kernel(i8[::1], i4[::1], i8[::1], i8[::1], flag[::1], i8, i8, flag, flag, i8[::1], i4[::1])
+def _survivors(
+    starts: Int64,
+    resources: Int32,
+    quantities: Int64,
+    capacities: Int64,
+    members: Bools,
+    first: int,
+    last: int,
+    small: bool,
+    unit: bool,
+    demand: Int64,
+    rows: Int32,
+) -> None:
+    """Strike members that cannot fit (none if all is `small`); count what the others demand, in rows and, unless `unit`, units."""
+    for c in range(first, last):
+        if not small:
+            for e in range(starts[c], starts[c + 1]):
+                if quantities[e] > capacities[resources[e]]:
+                    members[c] = False
         if members[c]:
             for e in range(starts[c], starts[c + 1]):
-                demand[resources[e]] += quantities[e]  # all of it fits int64: checked at the problem's birth
                 rows[resources[e]] += 1
-    total, kept = 0, 0
+                if not unit:
+                    demand[resources[e]] += quantities[e]  # all of it fits int64: checked at the problem's birth
+
+
+@kernel(i8[::1], flag, i8[:, ::1], i4[:, ::1], i4[::1], i4[:, ::1], i8[::1], i8[::1], returns=i8)
+def _number(
+    capacities: Int64, unit: bool, demand: Int64, rows: Int32, number: Int32, places: Int32, begins: Int64, row_starts: Int64
+) -> int:
+    """Number the resources that can bind (-1: cannot), and lay out their holders, part by part. Returns how many there are.
+
+    begins  int64[p + 1]  with how many demands of such resources each part begins, and all of them end
+    """
+    parts, kept, total = len(rows), 0, 0
     for r in range(len(capacities)):
+        wanted = 0
+        for part in range(parts):
+            wanted += rows[part, r] if unit else demand[part, r]
         number[r] = -1
-        if demand[r] > capacities[r]:
+        if wanted > capacities[r]:
             number[r] = kept
+            for part in range(parts):
+                places[part, kept] = total
+                total += rows[part, r]
+                begins[part + 1] += rows[part, r]
             kept += 1
-            total += rows[r]
-    return total
+            row_starts[kept] = total
+    for part in range(parts):
+        begins[part + 1] += begins[part]
+    return kept
 
 
-@kernel(i8[::1], i4[::1], i8[::1], i8[::1], i4[::1], i8[::1], i4[::1], i8[::1])
+@kernel(
+    *(i8[::1], i4[::1], i8[::1], i8[::1], i4[::1], i8, i8, flag, i8, i4[::1]),
+    *(i8[::1], i4[::1], i8[::1], i4[::1], i8[::1]),
+)
 def _copy(
     starts: Int64,
     resources: Int32,
     quantities: Int64,
     candidates: Int64,
     number: Int32,
+    first: int,
+    last: int,
+    unit: bool,
+    at: int,
+    place: Int32,
     new_starts: Int64,
     new_resources: Int32,
     new_quantities: Int64,
+    holders: Int32,
+    held: Int64,
 ) -> None:
-    at = 0
-    for i in range(len(candidates)):
+    """The candidates first..last of those that are left, from row `at` on, both ways; where all is `unit`, quantities are so already."""
+    for i in range(first, last):
         for e in range(starts[candidates[i]], starts[candidates[i] + 1]):
-            if number[resources[e]] >= 0:
-                new_resources[at], new_quantities[at] = number[resources[e]], quantities[e]
+            r = number[resources[e]]
+            if r >= 0:
+                new_resources[at] = r
+                holders[place[r]] = i
+                if not unit:
+                    new_quantities[at] = held[place[r]] = quantities[e]
+                place[r] += 1
                 at += 1
         new_starts[i + 1] = at

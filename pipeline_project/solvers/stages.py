@@ -19,8 +19,10 @@ from pipeline_project.solvers import exact
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
 from pipeline_project.solvers.components import Components
+from pipeline_project.solvers.cut_columns import priced
 from pipeline_project.solvers.cuts import Tightened, tightened_prices, with_cuts
 from pipeline_project.solvers.exact import prove_small
+from pipeline_project.solvers.exchange import exchange
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
 from pipeline_project.solvers.greedy import descending, pack, plain_ranks
 from pipeline_project.solvers.held_cuts import held
@@ -29,9 +31,11 @@ from pipeline_project.solvers.local_search import Doubt, search
 from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
-from pipeline_project.solvers.prices import ExactPrices, PricesParams, bound_by, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.price_iterations import bound_of
+from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.sorting import descending_by
 from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
 from pipeline_project.solvers.start import Start
@@ -68,6 +72,10 @@ class PortfolioParams:
 DEFAULT: Final = PortfolioParams()
 ROUGH: Final = PricesParams(iterations_max=128, iterations_min=128, cheap=0)  # enough to prove small components
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
+HURRY_ROWS_PER_SECOND: Final = 1_500_000  # of demands: with less time than this gives them, plain orders have to wait
+START_ROWS_PER_SECOND: Final = 6_000_000  # of demands, from prices to a start that has settled
+SEARCH_ROWS_PER_SECOND: Final = 4_000_000  # of demands, until both walks have settled
+LARGE: Final = 150_000  # demands from which a start is worth settling before there is a core to walk in
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
 
@@ -93,7 +101,10 @@ class Solve:
 
     def run(self, start: Int64 | None, warm: Start | None = None) -> None:
         """Through all stages, from a start that may be infeasible, as far as the budget goes; `warm` has prices and cuts to begin with."""
-        self._start_plain(start)
+        hurried = self._hurried()
+        self._start_given(start)
+        if not hurried:
+            self._start_plain()
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
             self._start_small()
@@ -101,11 +112,19 @@ class Solve:
             self._prove_small()
             self._settle_special()
             self._search()
+        if hurried and (self._meter.affords(0) or not self.standing.chosen.any()):
+            self._start_plain()
 
-    def _start_plain(self, start: Int64 | None) -> None:
-        standing = self.standing
+    def _hurried(self) -> bool:
+        """Whether plain orders would take the time of a priced start, which is worth far more: then they come last, if at all."""
+        return self._meter.at_most(self._inc.k, HURRY_ROWS_PER_SECOND) < self._inc.k
+
+    def _start_given(self, start: Int64 | None) -> None:
         if start is not None:  # first, so that only what is strictly better replaces it
-            standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
+            self.standing.offer(pack(self._inc, np.concatenate((start, descending(self._inc.weights)))), "start")
+
+    def _start_plain(self) -> None:
+        standing = self.standing
         with ThreadPoolExecutor(2) as cores:
             for chosen in cores.map(lambda rank: pack(self._inc, descending(rank)), plain_ranks(self._inc)):
                 standing.offer(chosen, "greedy")
@@ -142,7 +161,7 @@ class Solve:
     def _start_priced(self, share: float, warm: Start | None) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
         if len(self.standing.open()):
-            part = self._meter.phase(share)
+            part = self._meter.phase(share, self._time_for_prices(share))
             tightened = tightened_prices(self._inc, part, warm=None if warm is None else warm.prices / warm.price_scale)
             self._meter.close(part)
             self._adopt_prices(tightened if warm is None else _no_worse_than(warm, tightened, self._inc))
@@ -150,13 +169,26 @@ class Solve:
     def _adopt_prices(self, tightened: Tightened) -> None:
         inc, standing = self._inc, self.standing
         reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
-        order = np.lexsort((-self._worth, -np.round(tightened.relaxed.share, 3)))
-        standing.offer(best_of(inc, standing.chosen, pack(inc, order)), "prices")
-        self.prices, self.cuts = tightened.exact(inc.m)
-        self._all_rows, self._all_prices = tightened.inc, exact_prices(tightened.inc, tightened.relaxed.per_unit)
+        order = descending_by(np.rint(1000 * tightened.relaxed.share).astype(np.int64), self._worth)
+        chosen = pack(inc, order)
+        if standing.chosen.any():
+            chosen = best_of(inc, standing.chosen, chosen)
+        standing.offer(exchange(inc, chosen, self._meter) if inc.k >= LARGE else chosen, "prices")
+        every = exact_prices(tightened.inc, tightened.relaxed.per_unit)
+        self.prices = replace(every, per_unit=every.per_unit[: inc.m])
+        self.cuts = priced(tightened.cuts, every.per_unit[inc.m :])
+        self._all_rows, self._all_prices = tightened.inc, every
         standing.price(self._all_rows, self._all_prices)
         lengths = np.diff(self.cuts.clique_starts)
         self._meter.reserve(SECONDS_TO_CHECK_A_PAIR * int((lengths * lengths).sum()))
+
+    def _time_for_prices(self, share: float) -> float:
+        """Their share of the time: where there is none to search later, all that the start will not need."""
+        left = self._meter.seconds_left
+        if left is None:
+            return share
+        rest = left - self._inc.k / START_ROWS_PER_SECOND
+        return share if rest - self._inc.k / SEARCH_ROWS_PER_SECOND > share * left else max(0.0, rest / left)
 
     def _prove_small(self) -> None:
         """Search the components that are small enough to be proven optimal one and all."""
@@ -187,6 +219,8 @@ class Solve:
 
     def _search(self) -> None:
         """Local search in the components that are still open, beside it the competitors that accept any of them."""
+        if self._meter.at_most(self._inc.k, SEARCH_ROWS_PER_SECOND) < self._inc.k:  # it could not even settle
+            return
         teams = [(competitor, tasks_for(competitor, self.standing, self._meter)) for competitor in self._rivals]
         if any(tasks for _, tasks in teams):
             self._search_alone(self._params.hint)
@@ -239,7 +273,7 @@ def _no_worse_than(warm: Start, found: Tightened, inc: Incidence) -> Tightened:
     """What was found, unless the prices and cuts that we began with bound more tightly: other cuts may have been looked for."""
     cuts = held(inc, warm.cuts)
     rows, prices = with_cuts(inc, cuts), np.concatenate((warm.prices, cuts.price, cuts.clique_price)) / warm.price_scale
-    bound = bound_by(rows, prices)
+    bound = bound_of(rows, prices)
     if bound >= found.relaxed.bound:
         return found
     return Tightened(relaxed=replace(found.relaxed, per_unit=prices, last=prices, bound=bound), inc=rows, cuts=cuts)

@@ -105,7 +105,7 @@ class Standing:
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up. What prices say is rounded down in each of them: together that is more
         than rounding their sum, and so a claim."""
-        if self.total_bound == self._whole:
+        if self._whole_prover != NOBODY and self.total_bound == self._whole:
             return [Claim(solver=self._whole_prover, candidates=np.arange(self.inc.n), bound=self._whole)]
         prover, bound = self._prover.copy(), self._claimed.copy()
         if self.bound is not None:

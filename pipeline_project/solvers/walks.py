@@ -10,6 +10,7 @@ from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.tabu_walk import TabuWalk
 from pipeline_project.solvers.unit_walk import UnitWalk
 
 
@@ -43,9 +44,16 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...]) -> list[Walk]:
-    """One walk for each seed, from nothing chosen; worth float64[n]: reduced weights."""
-    if (neighbours := Neighbours.of(inc)) is not None:
-        return [UnitWalk(inc, neighbours, seed) for seed in seeds]
-    kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
-    return [kind(inc, worth, seed) for seed in seeds]
+def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...]) -> list[list[Walk]]:
+    """For each kind of walk that is worth a trial here, the likeliest first, one walk for each seed; nothing is chosen.
+
+    worth  float64[n]  reduced weights
+    """
+    near = Neighbours.of(inc)
+    if near is None:
+        kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
+        return [[kind(inc, worth, seed) for seed in seeds]]
+    kinds: list[list[Walk]] = [[UnitWalk(inc, near, seed) for seed in seeds]]
+    if TabuWalk.suits(near):
+        kinds.append([TabuWalk(inc, near, seed) for seed in seeds])
+    return kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline_project.core.changes import positions
 from pipeline_project.core.errors import Refused, UsageError
-from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.packing import Int32, Int64, PackingProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +46,29 @@ def read_problem(directory: Path) -> ProblemFiles:
     """
     if not directory.is_dir():
         raise UsageError(f"{directory}: expected a problem directory with candidates.parquet and demands.parquet, found none")
+    # Arrow's own pools keep what they have freed, and new memory has to be cleared by the kernel: that takes longer than reading.
+    pa.set_memory_pool(pa.system_memory_pool())
     names = "candidate", "weight", *_levels_in(directory / "candidates.parquet")
-    ids, *columns = _columns(directory / "candidates.parquet", *names)
-    owner, wanted, quantities = _columns(directory / "demands.parquet", "candidate", "resource", "quantity")
-    known, capacities = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if (directory / "resources.parquet").exists():
-        known, capacities = _columns(directory / "resources.parquet", "resource", "capacity")
+    with ThreadPoolExecutor(1) as other_core:
+        demands = other_core.submit(_columns, directory / "demands.parquet", "candidate", "resource", "quantity")
+        ids, *columns = _columns(directory / "candidates.parquet", *names)
+        known, capacities = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if (directory / "resources.parquet").exists():
+            known, capacities = _columns(directory / "resources.parquet", "resource", "capacity")
+        owner, wanted, quantities = demands.result()
     for name, column in zip(names[1:], columns, strict=True):
         _refuse_below(0, column, ids, f"candidates.parquet: {name} of candidate")
     _refuse_below(1, quantities, owner, "demands.parquet: quantity of candidate")
     _refuse_below(0, capacities, known, "resources.parquet: capacity of resource")
     ids, *columns = _by_id(ids, *columns, where="candidates.parquet: candidate")
     known, capacities = _by_id(known, capacities, where="resources.parquet: resource")
-    mentioned, resource = _numbered(wanted)
+    with ThreadPoolExecutor(1) as other_core:
+        numbered = other_core.submit(_numbered, wanted)
+        candidate, found = positions(ids, owner)
+        mentioned, resource = numbered.result()
     free = np.ones(len(mentioned), np.int64)
-    at, found = positions(known, mentioned)
-    free[found] = capacities[at[found]]
-    candidate, found = positions(ids, owner)
+    at, is_known = positions(known, mentioned)
+    free[is_known] = capacities[at[is_known]]
     if not found.all():
         stranger = int(owner[np.argmin(found)])
         raise Refused(
@@ -100,7 +107,7 @@ def _columns(path: Path, *names: str) -> list[Int64]:
 
 def _opened(path: Path) -> pq.ParquetFile:
     with _readable(path):
-        return pq.ParquetFile(path)  # `read_table` would import pandas too
+        return pq.ParquetFile(path, pre_buffer=True)  # `read_table` would import pandas too
 
 
 @contextmanager
@@ -127,8 +134,8 @@ def _whole_numbers(column: pa.ChunkedArray, where: str) -> Int64:
 
 
 def _refuse_below(least: int, values: Int64, owner: Int64, where: str) -> None:
-    bad = values < least
-    if bad.any():
+    if len(values) and values.min() < least:
+        bad = values < least
         at = int(np.argmax(bad))
         raise Refused(f"{where} {owner[at]}, row {at + 1}: expected >= {least}, found {values[at]} ({int(bad.sum())} such rows in all)")
 
@@ -144,7 +151,7 @@ def _by_id(ids: Int64, *columns: Int64, where: str) -> list[Int64]:
     return [ids, *columns]
 
 
-def _numbered(ids: Int64) -> tuple[Int64, Int64]:
+def _numbered(ids: Int64) -> tuple[Int64, Int64 | Int32]:
     """The distinct ids, ascending, and the position of each among them.
 
     Ids are mostly small numbers with few gaps: a table of flags is then far faster than sorting.
@@ -154,5 +161,6 @@ def _numbered(ids: Int64) -> tuple[Int64, Int64]:
         distinct, position = np.unique(ids, return_inverse=True)
         return distinct, position.astype(np.int64)
     present = np.zeros(span, np.bool_)
-    present[ids - least] = True
-    return np.flatnonzero(present) + least, (np.cumsum(present) - 1)[ids - least]
+    offset = ids - least if least else ids
+    present[offset] = True
+    return np.flatnonzero(present) + least, (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_project.bench import families
 from pipeline_project.core.packing import Bools, PackingProblem
-from pipeline_project.solvers import crowded_walk, general_walk, unit_walk
+from pipeline_project.solvers import crowded_walk, general_walk, tabu_walk, unit_walk
 from pipeline_project.solvers.core_problem import core_of, in_doubt
 from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.general_walk import GeneralWalk
@@ -20,6 +24,7 @@ from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.reductions import reduce
 from pipeline_project.solvers.solver import Budget
+from pipeline_project.solvers.tabu_walk import TabuWalk
 from pipeline_project.solvers.unit_walk import UnitWalk
 from pipeline_project.solvers.walks import Walk, walks
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
@@ -46,7 +51,7 @@ both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "genera
 
 
 def walk_of(inc: Incidence, *, unit: bool, seed: int = 7) -> Walk:
-    walk = walks(inc, np.zeros(inc.n), (seed,))[0]
+    walk = walks(inc, np.zeros(inc.n), (seed,))[0][0]
     assert isinstance(walk, UnitWalk if unit else GeneralWalk)
     return walk
 
@@ -119,7 +124,7 @@ def crowd(*, seed: int, n: int = 120, m: int = 6) -> Incidence:
 
 def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept() -> None:
     inc = crowd(seed=4)
-    walk = walks(inc, np.zeros(inc.n), (7,))[0]
+    walk = walks(inc, np.zeros(inc.n), (7,))[0][0]
     assert isinstance(walk, CrowdedWalk)
     walk.adopt(start_of(inc))
     for heat in (0.0, 30.0, 1e6):
@@ -142,6 +147,61 @@ def test_in_a_crowd_it_beats_what_evicting_one_by_one_finds_with_the_same_work()
             found = search(inc, start_of(inc), in_doubt_all(inc), 1, Meter(Budget(steps=3_000_000)))
         values.append(value_of(inc, found))
     assert values[0] > values[1] > value_of(inc, start_of(inc))
+
+
+def tight(*, seed: int, n: int = 300) -> tuple[Incidence, Neighbours]:
+    """A graph in which a tenth of all pairs conflict."""
+    inc = reduce(families.dense(n, seed)).inc
+    near = Neighbours.of(inc)
+    assert near is not None
+    return inc, near
+
+
+def test_a_tabu_walk_knows_who_is_free_and_who_has_one_blocker() -> None:
+    inc, near = tight(seed=3)
+    walk = TabuWalk(inc, near, 7)
+    board = walk._board
+    walk.adopt(start_of(inc))
+    for _ in range(30):
+        walk.walk(np.arange(inc.n), 0.0, 777, 10**9, track=True)
+        chosen = walk.chosen
+        around = [near.others[near.starts[c] : near.starts[c + 1]] for c in range(inc.n)]
+        blockers = [others[chosen[others]] for others in around]
+        for where, expected in (
+            (tabu_walk.FREE, [c for c in range(inc.n) if not chosen[c] and not len(blockers[c])]),
+            (tabu_walk.ONE, [c for c in range(inc.n) if len(blockers[c]) == 1]),
+        ):
+            assert sorted(board.lists[where, : board.lengths[where]].tolist()) == expected
+        assert all(board.rows[c, tabu_walk.BLOCKERS] == blockers[c].sum() for c in range(inc.n))
+        assert board.counts[tabu_walk.VALUE] == value_of(inc, chosen)
+        assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, chosen)
+        assert (inc.left_by(walk.best) >= 0).all()
+    assert board.counts[tabu_walk.MOVES] > 2 * tabu_walk.PATIENCE, "it began anew on the way"
+    walk.adopt(start_of(inc))
+    assert (walk.chosen == start_of(inc)).all()
+
+
+def test_of_two_kinds_of_walk_the_better_one_goes_on() -> None:
+    """Where conflicts are many and without order tabu search is ahead, on bids for bundles the walk that accepts losses is."""
+    for problem, moves in ((families.dense(400, 1), True), (families.paths(1_000, 1), False)):
+        inc, spent = reduce(problem).inc, {TabuWalk: 0, UnitWalk: 0}
+        with pytest.MonkeyPatch.context() as patched:
+            for kind in spent:
+                patched.setattr(kind, "walk", counted(kind, spent))
+            search(inc, start_of(inc), in_doubt_all(inc), 1, Meter(Budget(steps=60_000_000)))
+        assert (spent[TabuWalk] > 5 * spent[UnitWalk]) == moves
+        assert (spent[UnitWalk] > 5 * spent[TabuWalk]) != moves
+
+
+def counted(kind: type[TabuWalk] | type[UnitWalk], spent: dict[type[TabuWalk] | type[UnitWalk], int]) -> Callable[..., tuple[int, int]]:
+    plain = kind.walk
+
+    def walk(self: Any, *arguments: Any, **keywords: Any) -> tuple[int, int]:
+        work, trials = plain(self, *arguments, **keywords)
+        spent[kind] += work
+        return work, trials
+
+    return walk
 
 
 @both_kinds
@@ -222,4 +282,4 @@ def test_whatever_is_chosen_in_the_core_fits_with_the_rest(problem: PackingProbl
 
 
 def test_walks_agree_on_where_the_value_stands() -> None:
-    assert unit_walk.VALUE == general_walk.VALUE == crowded_walk.VALUE
+    assert unit_walk.VALUE == general_walk.VALUE == crowded_walk.VALUE == tabu_walk.VALUE

@@ -1,4 +1,4 @@
-"""`pipeline bench cycle`, `pipeline bench selection`: measurements as commands."""
+"""`pipeline bench cycle`, `pipeline bench selection`, `pipeline bench repair`: measurements as commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from pipeline_project.cli import console
 from pipeline_project.cli.arguments import examples
-from pipeline_project.core.errors import UsageError
+from pipeline_project.core.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from pipeline_project.engine.engine import Engine
@@ -73,8 +73,8 @@ def selection(
     chosen = bench.stored(instances) if instances is not None else _generated(families, sizes, draws)
     protocol = bench.Protocol(
         peers=_peers(peers),
-        seconds=_listed("--seconds", seconds, float, "numbers above 0", lambda value: 0 < value < float("inf")),
-        seeds=_listed("--seeds", seeds, int, "whole numbers from 0 on", lambda value: 0 <= value < 2**31),
+        seconds=_listed("--seconds", seconds, float, *BUDGETS),
+        seeds=_listed("--seeds", seeds, int, *SEEDS),
     )
     rows = bench.compare(chosen, protocol, _tell)
     if plot is not None:
@@ -88,6 +88,70 @@ def selection(
     )
 
 
+@app.command(
+    "repair",
+    epilog=examples(
+        "pipeline bench repair",
+        "pipeline bench repair --families uniform,heavy --sizes 100000 --changed 0.001,0.01 --seconds 10 --seeds 1,2,3 --json",
+    ),
+)
+def repair(
+    families: Annotated[str, typer.Option(help="Families to generate, or all.")] = "uniform,heavy",
+    sizes: Annotated[str, typer.Option(help="Candidates of each generated instance.")] = "100000",
+    changed: Annotated[
+        str, typer.Option(help="Shares of the candidates that change: half get new weights, a quarter goes, a quarter is new.")
+    ] = "0.001,0.01",
+    seconds: Annotated[str, typer.Option(help="Budgets of the earlier solve and of the cold one, by wall clock.")] = "1",
+    seeds: Annotated[str, typer.Option(help="Seeds of problems, changes and solvers.")] = "1,2,3",
+    as_json: console.Json = False,
+) -> None:
+    """Milliseconds of a repair after a change, and its value beside that of a cold solve; every answer is verified."""
+    from pipeline_project.bench.families import FAMILIES
+    from pipeline_project.bench.repair import Protocol, compare
+
+    names = list(FAMILIES) if families == "all" else [name.strip() for name in families.split(",")]
+    if unknown := [name for name in names if name not in FAMILIES]:
+        raise UsageError(f"--families: expected some of {', '.join(FAMILIES)}, found {unknown[0]!r}")
+    protocol = Protocol(
+        families=names,
+        sizes=_listed("--sizes", sizes, int, *SIZES),
+        shares=_listed("--changed", changed, float, "shares above 0 and up to 1", lambda value: 0 < value <= 1),
+        seconds=_listed("--seconds", seconds, float, *BUDGETS),
+        seeds=_listed("--seeds", seeds, int, *SEEDS),
+    )
+    rows = compare(protocol, lambda row: console.err.print(f"{row['family']}  {row['candidates']:,}  seed {row['seed']}  {_repair(row)}"))
+    console.emit({"results": rows}, as_json=as_json, human=[_repair_table(rows)])
+    if wrong := [row for row in rows if not row["verified"]]:
+        raise CheckFailed(f"the verifier found {len(wrong)} of {len(rows)} answers wrong; --json shows which")
+
+
+def _repair(row: dict[str, Any]) -> str:
+    cold = f"{row['percent_of_cold']:.3f} % of a cold solve in {row['seconds']:g} s"
+    return f"{row['changed']:.2%} changed: {row['milliseconds']:.1f} ms, {cold}"
+
+
+def _repair_table(rows: list[dict[str, Any]]) -> Any:
+    lines = [
+        {
+            "family": row["family"],
+            "n": row["candidates"],
+            "changed": f"{row['changed']:.2%}",
+            "seed": row["seed"],
+            "seconds": f"{row['seconds']:g}",
+            "ms": f"{row['milliseconds']:.1f}",
+            "value": f"{row['percent_of_cold']:.3f} %",
+            "bound": f"{100 * row['upper_bound'] / max(1, row['cold_upper_bound']):.3f} %",
+            "verified": row["verified"],
+        }
+        for row in rows
+    ]
+    return console.table("repair; value and bound as shares of the cold solve's", lines)
+
+
+Expected = tuple[str, Callable[[Any], bool]]
+SIZES: Expected = ("whole numbers from 40 to 10000000", lambda value: 40 <= value <= 10_000_000)
+BUDGETS: Expected = ("numbers above 0", lambda value: 0 < value < float("inf"))
+SEEDS: Expected = ("whole numbers from 0 on", lambda value: 0 <= value < 2**31)
 DEFAULT_FAMILIES = "uniform,quantities,clustered,regions,intervals,matching"
 
 
@@ -98,7 +162,7 @@ def _generated(families: str | None, sizes: str, draws: str) -> list[Any]:
     names = list(FAMILIES) if families == "all" else [name.strip() for name in (families or DEFAULT_FAMILIES).split(",")]
     return generated(
         names,
-        _listed("--sizes", sizes, int, "whole numbers from 40 to 10000000", lambda value: 40 <= value <= 10_000_000),
+        _listed("--sizes", sizes, int, *SIZES),
         _listed("--draws", draws, int, "whole numbers from 0 on", lambda value: value >= 0),
     )
 

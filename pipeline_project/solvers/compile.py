@@ -18,11 +18,13 @@ from pipeline_project.solvers import kernels
 
 Loop = tuple[Any, Any]  # a dispatcher and its declared types
 
+EVERYTHING = "pipeline_project.solvers.resume"  # imports every module that has loops
+
 
 def main() -> None:
     """Compile each loop and what it calls, drop the caches of older sources, try the result."""
     begin = time.perf_counter()
-    import_module("pipeline_project.solvers.portfolio")  # and with it every module that has loops
+    import_module(EVERYTHING)
     modules = _modules()
     # Processes, as numba compiles one loop at a time in each; forked, as importing takes a second. They meet in the cache only, so
     # without one that both can write the second would work for nothing.

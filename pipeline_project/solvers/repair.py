@@ -54,11 +54,12 @@ class RepairParams:
     rings          how many rows away from the change somebody is still tried
     near           whoever would lose at most this share of the mean chosen weight by moving is in doubt
     crowd          holders beyond which a row brings only those that would lose less
-    each           candidates that are tried, for each that changed
-    each_large     the same where at least `large` changed: their regions meet, and most of what is won is won between them
-    large          see above
-    each_steps     what trying them may cost, for each that changed
+    each           candidates that are tried, for each that changed or went
+    each_steps     what trying them may cost, for each that changed or went
     steps_min      and at least, in all
+    large          from so many changes on the next two count instead: regions meet, and most of what is won is won between them
+    each_large     as `each`
+    each_steps_large   as `each_steps`
     trials         for each candidate that is tried, where these are few
     together_min   with at least so many, two walks search together
     hot            their heat, as a share of the mean chosen weight
@@ -70,10 +71,11 @@ class RepairParams:
     near: float = 0.15
     crowd: int = 64
     each: int = 12
-    each_large: int = 40
-    large: int = 400
-    each_steps: int = 2_500
+    each_steps: int = 1_000
     steps_min: int = 20_000
+    large: int = 400
+    each_large: int = 40
+    each_steps_large: int = 2_500
     trials: int = 4
     together_min: int = 10_000
     hot: float = 0.05
@@ -93,10 +95,13 @@ def repair(
     start.check(problem)
     meter, touched = Meter(budget), np.zeros(problem.m, np.bool_)
     ground = _Ground.of(problem, start)
+    freed = np.zeros(problem.m, np.bool_) if start.left is None else ground.left > start.left
+    touched |= freed
     touch(ground.inc, changed, touched)
+    events = len(changed) + -(-int(freed.sum()) * problem.n // max(1, ground.inc.k))  # who has gone freed about as many as others demand
     relieve(ground.inc, ground.chosen, ground.left, ground.worth, touched)
     meter.spend(PASSES * ground.inc.k + ground.reprice(np.flatnonzero(touched), params))
-    _improve(ground, changed, touched, meter, seed, params)
+    _improve(ground, changed, touched, events, meter, seed, params)
     fill(ground.inc, np.arange(problem.n), ground.left, ground.chosen)
     return _certified(problem, ground, meter, seed)
 
@@ -220,16 +225,17 @@ class _Charged:
         return cls(prices=prices, scale=scale, chosen=chosen, worth=worth, counted=counted, left=left)
 
 
-def _improve(ground: _Ground, changed: Int64, touched: Bools, meter: Meter, seed: int, params: RepairParams) -> None:
+def _improve(ground: _Ground, changed: Int64, touched: Bools, events: int, meter: Meter, seed: int, params: RepairParams) -> None:
     """Search among those around the change alone; everybody else stays."""
     inc, chosen, scale = ground.inc, ground.chosen, ground.scale
     value, count = int(inc.weights[chosen].sum()), int(chosen.sum())
     gap = ground.total // scale - value
-    steps = min(meter.left, max(params.steps_min, params.each_steps * len(changed)))
-    if gap <= 0 or not steps or not len(changed) or not meter.affords(0):
+    large = events >= params.large
+    steps = min(meter.left, max(params.steps_min, (params.each_steps_large if large else params.each_steps) * events))
+    if gap <= 0 or not steps or not events or not meter.affords(0):
         return
     near = int(min(params.near * value / max(1, count) * scale, SAFE))
-    limit = (params.each_large if len(changed) >= params.large else params.each) * len(changed)
+    limit = (params.each_large if large else params.each) * events
     members = around(inc, changed, touched, ground.left, chosen, ground.counted, ground.worth, near, params.crowd, params.rings, limit)
     members.sort()
     lengths = inc.starts[members + 1] - inc.starts[members]

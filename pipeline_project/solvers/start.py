@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from pipeline_project.core.errors import UsageError
-from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem
 from pipeline_project.core.selection import MEMBERS_MAX, NO_CUTS, Cuts, Selection
 
 
@@ -19,18 +19,21 @@ class Start:
     prices       int64[m]  what a unit of each resource was worth, in 1/price_scale points; 0 where it is new
     price_scale  as in the earlier certificate
     cuts         of the earlier certificate, less the rows and members that are gone; each is looked at again before it is used
+    left         int64[m]  what it left of each resource: where there is more now, somebody has gone. None = not recorded
     """
 
     chosen: Int64
     prices: Int64
     price_scale: int
     cuts: Cuts = NO_CUTS
+    left: Int64 | None = None
 
     @classmethod
-    def of(cls, selection: Selection) -> Start:
+    def of(cls, selection: Selection, left: Int64 | None = None) -> Start:
         """For the very problem that was solved."""
         certificate = selection.certificate
-        return cls(chosen=selection.chosen, prices=certificate.prices, price_scale=certificate.price_scale, cuts=certificate.cuts)
+        prices, scale, cuts = certificate.prices, certificate.price_scale, certificate.cuts
+        return cls(chosen=selection.chosen, prices=prices, price_scale=scale, cuts=cuts, left=left)
 
     def renumbered(self, candidates: Int64, resources: Int64, resource_count: int) -> Start:
         """The same in the numbers of another problem.
@@ -39,15 +42,20 @@ class Start:
         """
         prices, stay = np.zeros(resource_count, np.int64), resources >= 0
         prices[resources[stay]] = self.prices[stay]
+        left = None
+        if self.left is not None:
+            left = np.full(resource_count, INT64_MAX)  # of what is new, whoever demands it is new or changed
+            left[resources[stay]] = self.left[stay]
         chosen = candidates[self.chosen]
-        return Start(
-            chosen=chosen[chosen >= 0], prices=prices, price_scale=self.price_scale, cuts=_renumbered(self.cuts, candidates, resources)
-        )
+        cuts = _renumbered(self.cuts, candidates, resources)
+        return Start(chosen=chosen[chosen >= 0], prices=prices, price_scale=self.price_scale, cuts=cuts, left=left)
 
     def check(self, problem: PackingProblem) -> None:
         """Refuse what cannot be an answer to this problem, however it came about. Raises UsageError."""
         check_chosen(self.chosen, problem)
         _expect(self.prices.shape == (problem.m,) and self.prices.dtype == np.int64, "prices", f"int64[{problem.m}]", _shape(self.prices))
+        left = self.prices if self.left is None else self.left
+        _expect(left.shape == (problem.m,) and left.dtype == np.int64, "left", f"int64[{problem.m}]", _shape(left))
         _expect(not (self.prices < 0).any(), "prices", ">= 0", self.prices.min(initial=0))
         _expect(self.price_scale >= 1, "price_scale", ">= 1", self.price_scale)
         _check_cuts(self.cuts, problem)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline_project.core.changes import positions
 from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.core.packing import Int32, Int64, PackingProblem
 
@@ -24,12 +25,14 @@ class ProblemFiles:
 
     problem      candidates in ascending order of their ids
     candidates   int64[n]  the id of each
+    resources    int64[m]  the id of each that somebody demands, ascending
     priority     int64[n]  class of each, 0 first; None = the file has none
     further      int64[n] each: weight_2, weight_3, ..., that decide among equals
     """
 
     problem: PackingProblem
     candidates: Int64
+    resources: Int64
     priority: Int64 | None
     further: tuple[Int64, ...]
 
@@ -61,10 +64,10 @@ def read_problem(directory: Path) -> ProblemFiles:
     known, capacities = _by_id(known, capacities, where="resources.parquet: resource")
     with ThreadPoolExecutor(1) as other_core:
         numbered = other_core.submit(_numbered, wanted)
-        candidate, found = _positions(ids, owner)
+        candidate, found = positions(ids, owner)
         mentioned, resource = numbered.result()
     free = np.ones(len(mentioned), np.int64)
-    at, is_known = _positions(known, mentioned)
+    at, is_known = positions(known, mentioned)
     free[is_known] = capacities[at[is_known]]
     if not found.all():
         stranger = int(owner[np.argmin(found)])
@@ -73,7 +76,8 @@ def read_problem(directory: Path) -> ProblemFiles:
         )
     named = dict(zip(names[1:], columns, strict=True))
     problem = PackingProblem.from_triples(named.pop("weight"), candidate, resource, quantities, free)
-    return ProblemFiles(problem=problem, candidates=ids, priority=named.pop("priority", None), further=tuple(named.values()))
+    priority = named.pop("priority", None)
+    return ProblemFiles(problem=problem, candidates=ids, resources=mentioned, priority=priority, further=tuple(named.values()))
 
 
 def _levels_in(path: Path) -> list[str]:
@@ -160,16 +164,3 @@ def _numbered(ids: Int64) -> tuple[Int64, Int64 | Int32]:
     offset = ids - least if least else ids
     present[offset] = True
     return np.flatnonzero(present) + least, (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]
-
-
-def _positions(ids: Int64, wanted: Int64) -> tuple[Int64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Where in the ascending ids each wanted one stands, and whether it does."""
-    if not len(ids):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-    if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # no gaps: the position is a subtraction
-        if len(wanted) and ids[0] <= wanted.min() and wanted.max() <= ids[-1]:
-            return wanted - ids[0] if ids[0] else wanted, np.ones(len(wanted), np.bool_)
-        inside = (wanted >= ids[0]) & (wanted <= ids[-1])
-        return np.where(inside, wanted, ids[0]) - ids[0], inside
-    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return at, ids[at] == wanted

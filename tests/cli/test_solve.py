@@ -151,3 +151,71 @@ def test_steps_beyond_all_counting_are_refused_and_endless_seconds_are_not(direc
     assert done.returncode == 2
     assert "steps: expected a whole number from 1 to" in json.loads(done.stdout)["error"]["message"]
     assert solved(directory, "--seconds", "1e300")["optimal"]
+
+
+def changing(directory: Path, seed: int, gone: int = 0) -> Path:
+    """300 candidates of ids 0, 7, 14, ...; the first `gone` of them make way for as many new ones, and ten weights are drawn anew."""
+    rng = np.random.default_rng(seed)
+    ids, weights = np.arange(300) * 7, rng.integers(1, 1000, 300)
+    wanted, capacities = rng.integers(0, 80, 900), rng.integers(2, 6, 80)
+    if gone:
+        ids[:gone] += 3
+        weights[-10:] = rng.integers(1, 1000, 10)
+    directory.mkdir()
+    pq.write_table(pa.table({"candidate": ids, "weight": weights}), directory / "candidates.parquet")
+    demands = {"candidate": np.repeat(ids, 3), "resource": wanted * 5, "quantity": np.ones(900, np.int64)}
+    pq.write_table(pa.table(demands), directory / "demands.parquet")
+    pq.write_table(pa.table({"resource": np.arange(80) * 5, "capacity": capacities}), directory / "resources.parquet")
+    return directory
+
+
+def test_a_saved_answer_is_repaired_and_gone_on_from_when_the_files_change(tmp_path: Path) -> None:
+    saved, repaired = tmp_path / "answer.json", tmp_path / "repaired.json"
+    before = solved(changing(tmp_path / "before", seed=1), "--steps", "3000000", "--save", saved)
+    assert set(before) == FIELDS
+    now = changing(tmp_path / "now", seed=1, gone=4)
+    answer = solved(now, "--start", saved, "--repair", "--save", repaired)
+    assert set(answer) == FIELDS | {"start"}
+    assert answer["verified"]
+    assert answer["solvers"] == {"repair": 300}
+    start = answer["start"]
+    assert (start["new"], start["altered"], start["gone"]) == (4, 10, 4)
+    assert start["kept"] == len(set(before["selected"]) & set(answer["selected"]))
+    assert start["selected"] == len(before["selected"]) > start["kept"] > 60
+    on = solved(now, "--start", repaired, "--steps", "3000000")
+    assert (on["start"]["new"], on["start"]["altered"], on["start"]["gone"]) == (0, 0, 0)
+    assert on["verified"]
+    assert on["value"] >= answer["value"]
+    assert on["upper_bound"] <= answer["upper_bound"]
+
+
+def test_nothing_changed_and_a_repair_keeps_the_very_answer(directory: Path) -> None:
+    before = solved(directory, "--save", directory / "answer.json")
+    again = solved(directory, "--start", directory / "answer.json", "--repair")
+    assert (again["hash"], again["optimal"]) == (before["hash"], True)
+
+
+def test_a_person_sees_what_changed_and_what_was_kept(directory: Path) -> None:
+    solved(directory, "--save", directory / "answer.json")
+    pq.write_table(pa.table({"candidate": [70, 50, 60, 41], "weight": [2, 9, 4, 1]}), directory / "candidates.parquet")
+    done = pipeline_solve(directory, "--start", directory / "answer.json", "--repair")
+    assert done.returncode == 0, done.stderr
+    assert "1 new, 1 altered, 1 gone" in done.stdout
+    assert "0 of the 2 selected before" in done.stdout
+
+
+def test_what_cannot_be_saved_or_started_from_is_refused_before_any_work(directory: Path) -> None:
+    def refusal(*arguments: str | Path) -> str:
+        done = pipeline_solve(*arguments, "--json")
+        assert done.returncode == 2, done.stdout + done.stderr
+        return str(json.loads(done.stdout)["error"]["message"])
+
+    wrong = directory / "wrong.json"
+    wrong.write_text("{}")
+    assert "wrong.json: expected an object with format, found" in refusal(directory, "--start", wrong)
+    assert "--repair: expected --start FILE beside it" in refusal(directory, "--repair")
+    assert "--save: expected a file in a folder that exists" in refusal(directory, "--save", directory / "nowhere" / "answer.json")
+    with_columns(directory, priority=[0, 1, 1, 3])
+    assert "--save: expected a problem with weights alone, found objective levels" in refusal(directory, "--save", wrong)
+    assert "--start: expected a problem with weights alone, found objective levels" in refusal(directory, "--start", wrong)
+    assert wrong.read_text() == "{}"

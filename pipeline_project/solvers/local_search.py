@@ -50,7 +50,7 @@ class LocalSearchParams:
     round_trials: float = 0.4
     hot: float = 8.0
     hot_max: float = 0.15
-    race_hot: float = 1.5
+    race_hot: float = 4.0
     race_hot_max: float = 0.4
     race_hot_crowded: float = 25.0
     race_trial: float = 0.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_a_competitor_that_crashes_lies_or_eats_memory_changes_nothing(name: str
     assert name not in answer.certificate.solvers
     assert verify(problem, answer) == []
     assert name in {"prove_too_much", "chatter"} or name in caplog.text
+
+
+def test_a_competitor_that_is_here_for_proofs_is_asked_only_where_one_is_in_reach(caplog: pytest.LogCaptureFixture) -> None:
+    problem = hard()
+    for gap_max, small, asked in ((0.01, 0, False), (1.0, 0, True), (0.01, problem.n, True)):
+        caplog.clear()
+        portfolio.solve(problem, SOME, rivals=[replace(stranger("crash"), gap_max=gap_max, small=small)])
+        assert ("crash" in caplog.text) == asked
 
 
 @pytest.mark.parametrize("name", ["hang", "eat_memory", "crash"])

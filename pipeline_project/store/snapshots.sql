@@ -1,10 +1,11 @@
 -- name: eligible
 -- Items a live cycle may select: pending, awake, not expired; of bundles, those whose every member is.
--- bundle_size counts the members that have to be selected together: those that were claimed before are on their way without.
+-- bundle_size counts the members that have to be selected together: those that were claimed before are on their way without. A member
+-- that was claimed itself waits for none that is gone, cancelled or expired before its turn: nobody brings that one back.
 select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id, 0 as held,
        case when s.bundle_id is null then 1 else b.size - (
          select count(*) from pipeline.item_state m
-          where m.bundle_id = s.bundle_id and m.token > 0 and m.state in ('claimed', 'completed', 'failed', 'quarantined')) end as bundle_size,
+          where m.bundle_id = s.bundle_id and m.state not in ('pending', 'selected') and (m.token > 0 or s.token > 0)) end as bundle_size,
        floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
   from pipeline.item_state s
   join pipeline.item_key k using (item_id)

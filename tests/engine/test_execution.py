@@ -183,3 +183,36 @@ def test_an_item_claimed_with_two_tokens_in_one_call_obeys_the_right_one(selecte
     token = selected.claim("a")["a"]
     answers = selected.engine.execution.complete("p", [("a", token - 1), ("a", token)])
     assert [answer["accepted"] for answer in answers] == [False, True]
+
+
+@pytest.mark.parametrize("claimed", ["a", "ab"])
+def test_a_member_that_had_begun_when_its_bundle_lost_another_competes_again(world: World, claimed: str) -> None:
+    """Its mate is cancelled, claimed or not, while it is claimed; then it fails, and its hold runs out. It must not wait for ever."""
+    world.policy({"ttl": {"hold": "1m"}, "retries": {"backoff": "0s", "bundle_on_failure": "cancel_rest"}})
+    world.bundle("crew", "a", "b")
+    world.cycle()
+    claims = world.claim(*claimed)
+    world.engine.intake.cancel("p", ["b"])
+    assert world.states() == {"a": "claimed", "b": "cancelled"}
+    assert world.fail({"a": claims["a"]}) == {"a": "selected"}
+    world.advance(minutes=1)
+    world.engine.upkeep.sweep()
+    assert world.state("a") == "pending"
+    world.cycle()
+    assert world.state("a") == "selected"
+
+
+def test_a_member_that_had_begun_when_the_rest_of_its_bundle_expired_competes_again(world: World) -> None:
+    """The same after an expiry and a rollback, which sends it back without a hold."""
+    member = {"weight": 1, "demands": {}, "bundle_key": "crew", "bundle_size": 3}
+    world.submit_all({"key": "a", **member}, {"key": "b", "expires_at": "2026-01-15T12:30:00Z", **member}, {"key": "c", **member})
+    cycle = world.cycle()["cycle"]
+    claims = world.claim("a", ttl_s=HOUR)
+    world.advance(minutes=30)
+    world.engine.upkeep.sweep()
+    assert world.states() == {"a": "claimed", "b": "expired", "c": "expired"}
+    world.engine.cycles.rollback(cycle)
+    assert world.fail(claims) == {"a": "pending"}
+    world.advance(minutes=1)  # its backoff
+    world.cycle()
+    assert world.state("a") == "selected"

@@ -43,13 +43,13 @@ def lock_latest(connection: sa.Connection, pool: Pool, cycle_key: str) -> Cycle 
 
 
 def plan(connection: sa.Connection, pool: Pool, proposal: Proposal, artifact: str) -> Cycle:
-    """The open attempt at this proposal: the one that is there, or a new one after an abandoned or rolled-back one."""
+    """The attempt at this proposal that is there, or a new one where the newest left all as it was: its world may come again."""
     snapshot, certificate = proposal.graph.snapshot, proposal.selection.certificate
     key = proposal.cycle_key
     latest = lock_latest(connection, pool, key)
     attempt = 1 if latest is None else latest["attempt"]
     if latest is not None:
-        if latest["status"] not in (CycleStatus.ABANDONED, CycleStatus.ROLLED_BACK):
+        if not _left_all_as_it_was(latest):
             return latest
         attempt += 1
     connection.execute(
@@ -82,6 +82,13 @@ def plan(connection: sa.Connection, pool: Pool, proposal: Proposal, artifact: st
     planned = lock_latest(connection, pool, key)
     assert planned is not None
     return planned
+
+
+def _left_all_as_it_was(cycle: Cycle) -> bool:
+    """True of an abandoned or rolled-back cycle, and of one that found no room for anything: a capacity that comes back brings its world."""
+    if cycle["status"] == CycleStatus.PUBLISHED:
+        return bool(cycle["nofit"]) and not cycle["changed"]
+    return cycle["status"] in (CycleStatus.ABANDONED, CycleStatus.ROLLED_BACK)
 
 
 def begin(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -> int:

@@ -100,6 +100,21 @@ def test_what_no_longer_fits_is_dropped_by_rank(contested: World) -> None:
     assert contested.verdicts(plan) == {"d": "selected", "c": "nofit"}
 
 
+def test_a_cycle_that_found_no_room_at_all_does_not_bar_its_world_for_ever(world: World) -> None:
+    """The room went away between plan and commit, and comes back: the same world, the same key, and nothing of it was decided."""
+    world.resources(node=1)
+    world.submit("a", 1, {"node": 1})
+    plan = world.engine.cycles.plan("p")["cycle"]
+    world.resources(node=0)
+    report = world.engine.cycles.commit_planned(plan)
+    assert (report["status"], report["selected"], report["nofit"]) == ("published", 0, 1)
+    world.resources(node=1)
+    again = world.cycle()
+    assert (again["cycle"], again["attempt"], again["selected"]) == (plan, 2, 1)
+    assert world.cycle()["cycle"] != plan
+    assert world.engine.upkeep.check() == []
+
+
 def test_a_bundle_that_no_longer_fits_is_dropped_whole_and_a_smaller_one_takes_its_place(world: World) -> None:
     world.resources(node=3)
     world.bundle("crew", "a", "b", weight=5, demands={"node": 1})

@@ -72,7 +72,7 @@ class PortfolioParams:
 DEFAULT: Final = PortfolioParams()
 ROUGH: Final = PricesParams(iterations_max=128, iterations_min=128, cheap=0)  # enough to prove small components
 ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a special shape
-HURRY_ROWS_PER_SECOND: Final = 1_500_000  # of demands: with less time than this gives them, plain orders have to wait
+HURRY_PER_SECOND: Final = 500_000  # candidates: with less time than this gives them, plain orders have to wait
 START_ROWS_PER_SECOND: Final = 6_000_000  # of demands, from prices to a start that has settled
 SEARCH_ROWS_PER_SECOND: Final = 4_000_000  # of demands, until both walks have settled
 LARGE: Final = 150_000  # demands from which a start is worth settling before there is a core to walk in
@@ -117,7 +117,7 @@ class Solve:
 
     def _hurried(self) -> bool:
         """Whether plain orders would take the time of a priced start, which is worth far more: then they come last, if at all."""
-        return self._meter.at_most(self._inc.k, HURRY_ROWS_PER_SECOND) < self._inc.k
+        return self._meter.at_most(self._inc.n, HURRY_PER_SECOND) < self._inc.n
 
     def _start_given(self, start: Int64 | None) -> None:
         if start is not None:  # first, so that only what is strictly better replaces it

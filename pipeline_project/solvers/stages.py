@@ -160,7 +160,9 @@ class Solve:
 
     def _start_priced(self, share: float, warm: Start | None) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
-        if len(self.standing.open()):
+        if self._meter.seconds_left is not None and self._meter.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k:
+            self.standing.offer(exchange(self._inc, self.standing.chosen, self._meter), "greedy")  # prices would come too late
+        elif len(self.standing.open()):
             part = self._meter.phase(share, self._time_for_prices(share))
             tightened = tightened_prices(self._inc, part, warm=None if warm is None else warm.prices / warm.price_scale)
             self._meter.close(part)

@@ -85,7 +85,7 @@ def plan(connection: sa.Connection, pool: Pool, proposal: Proposal, artifact: st
 
 
 def _left_all_as_it_was(cycle: Cycle) -> bool:
-    """True of an abandoned or rolled-back cycle, and of one that found no room for anything: a capacity that comes back brings its world."""
+    """True of an abandoned or rolled-back cycle, and of one that found no room for anything: raise the capacity, and its world is back."""
     if cycle["status"] == CycleStatus.PUBLISHED:
         return bool(cycle["nofit"]) and not cycle["changed"]
     return cycle["status"] in (CycleStatus.ABANDONED, CycleStatus.ROLLED_BACK)

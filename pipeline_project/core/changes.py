@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline_project.core.mixing import mixed, sums
 from pipeline_project.core.packing import Bools, Int64, PackingProblem
 
 
@@ -69,16 +70,14 @@ class Change:
 def fingerprints(problem: PackingProblem, resources: Int64) -> Int64:
     """int64[n], >= 0: equal for candidates of equal weight that demand as much of resources with the same ids and capacities.
 
-    resources  int64[m], the id of each. 63 bits, mixed as in SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
-    generators, 2014): the same on every machine; of a million changed candidates, one in ten million million is taken for unchanged.
+    resources  int64[m], the id of each. 63 bits, the same on every machine; of a million changed candidates, one
+    in ten million million is taken for unchanged.
     """
-    of_rows = _mixed(_mixed(_bits(resources))[problem.resources] + _bits(problem.quantities))
-    of_rows = _mixed(of_rows + _bits(problem.capacities)[problem.resources])
-    until = np.zeros(len(of_rows) + 1, np.uint64)
-    np.cumsum(of_rows, out=until[1:])
-    return (_mixed(_mixed(_bits(problem.weights)) + until[problem.indptr[1:]] - until[problem.indptr[:-1]]) >> np.uint64(1)).astype(
-        np.int64
+    of_rows = mixed(
+        mixed(mixed(resources)[problem.resources] + problem.quantities.astype(np.uint64))
+        + problem.capacities.astype(np.uint64)[problem.resources]
     )
+    return (mixed(mixed(problem.weights) + sums(of_rows, problem.indptr)) >> np.uint64(1)).astype(np.int64)
 
 
 def positions(ids: Int64, wanted: Int64) -> tuple[Int64, Bools]:
@@ -97,18 +96,3 @@ def positions(ids: Int64, wanted: Int64) -> tuple[Int64, Bools]:
 def _numbers(ids: Int64, wanted: Int64) -> Int64:
     at, there = positions(ids, wanted)
     return np.where(there, at, -1)
-
-
-Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
-
-
-def _bits(column: Int64) -> Words:
-    return np.ascontiguousarray(column).view(np.uint64)
-
-
-def _mixed(words: Words) -> Words:
-    """Arithmetic modulo 2^64, which is what NumPy does with columns of uint64."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))

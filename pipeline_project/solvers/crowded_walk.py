@@ -17,8 +17,9 @@ import numpy as np
 from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence, fits
 from pipeline_project.solvers.kernels import f8, flag, i4, i8, kernel, record
-from pipeline_project.solvers.randomness import GENERATOR, Generator, allowed_loss, below, generator
+from pipeline_project.solvers.randomness import GENERATOR, Generator, below, generator
 from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.tracking import BEST, VALUE, Tracking, loses_too_much
 
 CANDIDATES_MAX: Final = 50_000  # a trial looks at them all
 CROWDED: Final = 0.25  # of the candidates, those whom a resource has as holders on average
@@ -26,7 +27,7 @@ FLIPS_MAX: Final = 2
 DRAWN: Final = 4  # of so many candidates drawn, the one flipped whom prices find most doubtful
 PASSED_OVER: Final = 2  # one in so many of those who could leave
 
-VALUE, OVERDRAWN, LOGGED, BEST = range(4)  # places of counts
+OVERDRAWN, LOGGED = range(2, 4)  # places of counts, after those of tracking
 
 
 class _Board(NamedTuple):
@@ -38,7 +39,7 @@ class _Board(NamedTuple):
     doubt    float64[n]  how far the reduced weight of each is from zero
     log      int32[*]    who was flipped in this trial
     best     bool[n]     the best selection seen, where it is tracked
-    counts   int64[4]    value of the selection, overdrawn resources, length of log (-1: not logging), best value seen
+    counts   int64[4]    value of the selection, best value seen, overdrawn resources, length of log (-1: not logging)
     """
 
     chosen: Bools
@@ -54,8 +55,10 @@ class _Board(NamedTuple):
 _BOARD = record(_Board, (flag[::1], i8[::1], i4[::1], f8[::1], i4[::1], flag[::1], i8[::1], GENERATOR))
 
 
-class CrowdedWalk:
+class CrowdedWalk(Tracking):
     """See `walks.Walk`."""
+
+    _board: _Board
 
     def __init__(self, inc: Incidence, worth: Floats, seed: int) -> None:
         self._inc = inc
@@ -64,7 +67,7 @@ class CrowdedWalk:
         order = np.argsort((inc.weights - worth) / np.maximum(inc.weights, 1), kind="stable").astype(np.int32)
         # A trial flips each candidate three times at most: by chance, out, and in again.
         log = np.empty(FLIPS_MAX + 2 * inc.n, np.int32)
-        counts = np.array([0, 0, -1, -1])
+        counts = np.array([0, -1, 0, -1])
         self._board = _Board(chosen, inc.capacities.copy(), order, np.abs(worth), log, best, counts, generator(seed))
 
     @staticmethod
@@ -81,20 +84,9 @@ class CrowdedWalk:
     def walk(self, candidates: Int64, heat: float, trials: int, steps: int, *, track: bool) -> tuple[int, int]:
         return _walk(self._inc, self._board, candidates, heat, trials, steps, track)
 
-    def forget_best(self) -> None:
-        self._board.counts[BEST] = -1
-
     @property
     def chosen(self) -> Bools:
         return self._board.chosen.copy()
-
-    @property
-    def best(self) -> Bools:
-        return self._board.best
-
-    @property
-    def best_value(self) -> int:
-        return int(self._board.counts[BEST])
 
 
 @kernel(INCIDENCE, _BOARD, i8, returns=i8)
@@ -195,7 +187,7 @@ def _walk(inc: Incidence, board: _Board, candidates: Int64, heat: float, trials:
         for _ in range(1 + below(board.generator, FLIPS_MAX)):
             work += _flip_doubtful(inc, board, candidates)
         work += _drop(inc, board) + _add(inc, board)
-        if before - counts[VALUE] > allowed_loss(board.generator, heat):
+        if loses_too_much(counts, before, heat, board.generator):
             work += _undo(inc, board)
         elif track:
             _keep_best(board)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline_project.core.mixing import UInt64, mixed, sums
 from pipeline_project.core.packing import Int64, starts_of
 from pipeline_project.core.selection import Cuts
 from pipeline_project.solvers.solver import Bools
-
-UInt64 = NDArray[np.uint64]
 
 
 def priced(cuts: Cuts, prices: Int64) -> Cuts:
@@ -57,19 +55,6 @@ def joined(one: Cuts, other: Cuts) -> Cuts:
 
 def keys(cuts: Cuts) -> UInt64:
     """A number for each row; where two rows happen to share one, one of them is lost, which harms nobody."""
-    about = _mixed(cuts.resource) + _mixed(cuts.numerator << 32 | cuts.denominator)
-    absent = _sums(_mixed(_mixed(cuts.complemented)), cuts.complemented_starts)
-    return np.concatenate((_mixed(about + absent), _sums(_mixed(cuts.members), cuts.clique_starts)))
-
-
-def _sums(values: UInt64, starts: Int64) -> UInt64:
-    running = np.zeros(len(values) + 1, np.uint64)
-    np.cumsum(values, out=running[1:])
-    return running[starts[1:]] - running[starts[:-1]]
-
-
-def _mixed(values: Int64 | UInt64) -> UInt64:
-    z = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)  # splitmix64
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    about = mixed(cuts.resource) + mixed(cuts.numerator << 32 | cuts.denominator)
+    absent = sums(mixed(mixed(cuts.complemented)), cuts.complemented_starts)
+    return np.concatenate((mixed(about + absent), sums(mixed(cuts.members), cuts.clique_starts)))

@@ -15,8 +15,9 @@ import numpy as np
 from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.solvers.incidence import INCIDENCE, Incidence
 from pipeline_project.solvers.kernels import f8, flag, i4, i8, kernel, record
-from pipeline_project.solvers.randomness import GENERATOR, Generator, allowed_loss, below, generator
+from pipeline_project.solvers.randomness import GENERATOR, Generator, below, generator
 from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.tracking import BEST, VALUE, Tracking, loses_too_much
 
 LOG_LENGTH: Final = 4_096  # moves of one trial; a longer one cannot be taken back
 TRIAL_STEPS: Final = 200_000  # what settling after one flip may cost
@@ -25,7 +26,7 @@ EVICTING_MAX: Final = 512  # of a resource's chosen holders, when the cheapest i
 OVERLOOKED: Final = 3  # one in so many is overlooked by chance when the cheapest is looked for: or the same would always leave
 WHATEVER_IT_COSTS: Final = 2**62
 
-VALUE, QUEUED, LOGGED, BEST, EVICTED = range(5)  # places of counts
+QUEUED, LOGGED, EVICTED = range(2, 5)  # places of counts, after those of tracking
 
 
 class _Board(NamedTuple):
@@ -44,7 +45,7 @@ class _Board(NamedTuple):
     leaving   bool[n]   the same, as a set
     best      bool[n]   the best selection seen, where it is tracked
     worth     float64[n]  reduced weights: what each is worth beyond the price of all that it holds
-    counts    int64[5]  value of the selection, length of queue, log (-1: not logging) and evicted, best value seen
+    counts    int64[5]  value of the selection, best value seen, length of queue, log (-1: not logging) and evicted
     """
 
     chosen: Bools
@@ -70,8 +71,10 @@ _BOARD = record(
 )
 
 
-class GeneralWalk:
+class GeneralWalk(Tracking):
     """See `walks.Walk`."""
+
+    _board: _Board
 
     def __init__(self, inc: Incidence, worth: Floats, seed: int) -> None:
         n, k = inc.n, inc.k
@@ -80,7 +83,7 @@ class GeneralWalk:
         queue, evicted = np.empty((2, n), np.int32)
         rows, place = np.empty((2, k), np.int32)
         owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(inc.starts))
-        counts = np.array([0, 0, -1, -1, 0])
+        counts = np.array([0, -1, 0, -1, 0])
         holding, log = np.zeros(inc.m, np.int32), np.empty(LOG_LENGTH, np.int32)
         self._board = _Board(
             chosen,
@@ -109,20 +112,9 @@ class GeneralWalk:
     def walk(self, candidates: Int64, heat: float, trials: int, steps: int, *, track: bool) -> tuple[int, int]:
         return _walk(self._inc, self._board, candidates, heat, trials, steps, track)
 
-    def forget_best(self) -> None:
-        self._board.counts[BEST] = -1
-
     @property
     def chosen(self) -> Bools:
         return self._board.chosen.copy()
-
-    @property
-    def best(self) -> Bools:
-        return self._board.best
-
-    @property
-    def best_value(self) -> int:
-        return int(self._board.counts[BEST])
 
 
 @kernel(_BOARD, i8)
@@ -321,7 +313,7 @@ def _walk(inc: Incidence, board: _Board, candidates: Int64, heat: float, trials:
         else:
             work += _insert(inc, board, c, WHATEVER_IT_COSTS - 1)
         work += 4 + _settle(inc, board, TRIAL_STEPS)
-        if before - counts[VALUE] > allowed_loss(board.generator, heat) and counts[LOGGED] < len(board.log):
+        if loses_too_much(counts, before, heat, board.generator) and counts[LOGGED] < len(board.log):
             work += _undo(inc, board)
         elif track and counts[VALUE] > counts[BEST]:
             work += len(board.chosen) // 64

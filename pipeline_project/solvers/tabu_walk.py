@@ -18,6 +18,7 @@ from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel, record
 from pipeline_project.solvers.neighbours import NEIGHBOURS, Neighbours
 from pipeline_project.solvers.randomness import GENERATOR, Generator, below, generator
+from pipeline_project.solvers.tracking import BEST, VALUE, Tracking
 
 CANDIDATES_MAX: Final = 10_000  # a move looks at all who are free or have one blocker
 CONFLICTS_MIN: Final = 16  # of a candidate on average: where there are few, one move is never far from the next
@@ -26,7 +27,7 @@ PATIENCE: Final = 4_000  # moves without anything better before it begins anew
 
 FREE, ONE, CHOSEN = range(3)  # lists: nobody blocks them; one does; they are chosen
 WEIGHT, BLOCKERS, COUNT, PLACE, UNTIL = range(5)  # columns of rows
-VALUE, BEST, MOVES, LAST, LOCAL = range(5)  # places of counts
+MOVES, LAST, LOCAL = range(2, 5)  # places of counts, after those of tracking
 
 
 class _Board(NamedTuple):
@@ -51,8 +52,10 @@ class _Board(NamedTuple):
 _BOARD = record(_Board, (i8[:, ::1], i4[:, ::1], i8[::1], i8[::1], flag[::1], GENERATOR))
 
 
-class TabuWalk:
+class TabuWalk(Tracking):
     """See `walks.Walk`; the heat says nothing to it."""
+
+    _board: _Board
 
     def __init__(self, inc: Incidence, neighbours: Neighbours, seed: int) -> None:
         n = inc.n
@@ -76,22 +79,11 @@ class TabuWalk:
     def walk(self, candidates: Int64, heat: float, trials: int, steps: int, *, track: bool) -> tuple[int, int]:  # noqa: ARG002
         return _walk(self._neighbours, self._board, trials, steps)
 
-    def forget_best(self) -> None:
-        self._board.counts[BEST] = -1
-
     @property
     def chosen(self) -> Bools:
         chosen = np.zeros(len(self._board.rows), np.bool_)
         chosen[self._board.lists[CHOSEN, : self._board.lengths[CHOSEN]]] = True
         return chosen
-
-    @property
-    def best(self) -> Bools:
-        return self._board.best
-
-    @property
-    def best_value(self) -> int:
-        return int(self._board.counts[BEST])
 
 
 @kernel(_BOARD, i8, i8)

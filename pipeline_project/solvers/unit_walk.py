@@ -18,14 +18,15 @@ from pipeline_project.core.packing import Bools, Int32, Int64
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.kernels import f8, flag, i4, i8, kernel, record
 from pipeline_project.solvers.neighbours import NEIGHBOURS, Neighbours
-from pipeline_project.solvers.randomness import GENERATOR, Generator, allowed_loss, below, generator
+from pipeline_project.solvers.randomness import GENERATOR, Generator, below, generator
+from pipeline_project.solvers.tracking import BEST, VALUE, Tracking, loses_too_much
 
 LOG_LENGTH: Final = 4_096  # moves of one trial; a longer one cannot be taken back
 TRIAL_STEPS: Final = 200_000  # what settling after one flip may cost
 
 WEIGHT, BLOCKED, BLOCKERS, FLAGS = range(4)  # columns of rows; FLAGS holds two bits and eight times the number of blockers
 CHOSEN, WAITING, ONE = 1, 2, 8
-VALUE, QUEUED, LOGGED, BEST = range(4)  # places of counts
+QUEUED, LOGGED = range(2, 4)  # places of counts, after those of tracking
 
 
 class _Board(NamedTuple):
@@ -33,7 +34,7 @@ class _Board(NamedTuple):
 
     rows     int64[n, 4]  a cache line for two candidates: weight; sum of the weights of its chosen neighbours (blockers); sum of their
              numbers (with one blocker: who it is); flags and their count
-    counts   int64[4]     value of the selection, length of queue and log (-1: not logging), best value seen
+    counts   int64[4]     value of the selection, best value seen, length of queue and log (-1: not logging)
     queue    int32[n]     candidates to try, in no order
     log      int32[*]     c for in, -1 - c for out
     found    int32[n]     room for a list
@@ -54,15 +55,17 @@ class _Board(NamedTuple):
 _BOARD = record(_Board, (i8[:, ::1], i8[::1], i4[::1], i4[::1], i4[::1], flag[::1], flag[::1], GENERATOR))
 
 
-class UnitWalk:
+class UnitWalk(Tracking):
     """See `walks.Walk`."""
+
+    _board: _Board
 
     def __init__(self, inc: Incidence, neighbours: Neighbours, seed: int) -> None:
         n = inc.n
         self._neighbours = neighbours
         rows, (queue, found), (marked, best) = np.zeros((n, 4), np.int64), np.empty((2, n), np.int32), np.zeros((2, n), np.bool_)
         rows[:, WEIGHT] = inc.weights
-        self._board = _Board(rows, np.array([0, 0, -1, -1]), queue, np.empty(LOG_LENGTH, np.int32), found, marked, best, generator(seed))
+        self._board = _Board(rows, np.array([0, -1, 0, -1]), queue, np.empty(LOG_LENGTH, np.int32), found, marked, best, generator(seed))
 
     def adopt(self, chosen: Bools) -> None:
         _adopt(self._neighbours, self._board, chosen)
@@ -73,20 +76,9 @@ class UnitWalk:
     def walk(self, candidates: Int64, heat: float, trials: int, steps: int, *, track: bool) -> tuple[int, int]:
         return _walk(self._neighbours, self._board, candidates, heat, trials, steps, track)
 
-    def forget_best(self) -> None:
-        self._board.counts[BEST] = -1
-
     @property
     def chosen(self) -> Bools:
         return (self._board.rows[:, FLAGS] & CHOSEN).astype(np.bool_)
-
-    @property
-    def best(self) -> Bools:
-        return self._board.best
-
-    @property
-    def best_value(self) -> int:
-        return int(self._board.counts[BEST])
 
 
 @kernel(_BOARD, i8)
@@ -254,7 +246,7 @@ def _walk(near: Neighbours, board: _Board, candidates: Int64, heat: float, trial
         c = candidates[below(board.generator, len(candidates))]
         work += _drop(near, board, c, True) if rows[c, FLAGS] & CHOSEN else _insert(near, board, c)
         work += _settle(near, board, TRIAL_STEPS)
-        if before - counts[VALUE] > allowed_loss(board.generator, heat) and counts[LOGGED] < len(board.log):
+        if loses_too_much(counts, before, heat, board.generator) and counts[LOGGED] < len(board.log):
             work += _undo(near, board)
         elif track and counts[VALUE] > counts[BEST]:
             work += len(rows) // 8

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline_project.bench import families
 from pipeline_project.core.packing import Bools, PackingProblem
-from pipeline_project.solvers import crowded_walk, general_walk, tabu_walk, unit_walk
+from pipeline_project.solvers import crowded_walk, tabu_walk, unit_walk
 from pipeline_project.solvers.core_problem import core_of, in_doubt
 from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.general_walk import GeneralWalk
@@ -25,6 +25,7 @@ from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.reductions import reduce
 from pipeline_project.solvers.solver import Budget
 from pipeline_project.solvers.tabu_walk import TabuWalk
+from pipeline_project.solvers.tracking import VALUE
 from pipeline_project.solvers.unit_walk import UnitWalk
 from pipeline_project.solvers.walks import Walk, walks
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
@@ -84,7 +85,7 @@ def test_the_books_are_right_after_any_number_of_trials_and_undone_trials(unit: 
         assert (inc.left_by(walk.chosen) >= 0).all()
         assert heat > 0 or value_of(inc, walk.chosen) >= before
         assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, walk.chosen)
-        assert walk._board.counts[unit_walk.VALUE] == value_of(inc, walk.chosen)  # type: ignore[attr-defined]  # the books themselves
+        assert walk._board.counts[VALUE] == value_of(inc, walk.chosen)  # type: ignore[attr-defined]  # the books themselves
 
 
 def test_a_unit_walk_knows_what_every_insertion_costs() -> None:
@@ -134,7 +135,7 @@ def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept()
         assert (left >= 0).all()
         assert (board.free == left).all()
         assert board.counts[crowded_walk.OVERDRAWN] == 0
-        assert board.counts[crowded_walk.VALUE] == value_of(inc, walk.chosen)
+        assert board.counts[VALUE] == value_of(inc, walk.chosen)
         assert heat > 0 or value_of(inc, walk.chosen) >= before
         assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, walk.chosen)
 
@@ -173,7 +174,7 @@ def test_a_tabu_walk_knows_who_is_free_and_who_has_one_blocker() -> None:
         ):
             assert sorted(board.lists[where, : board.lengths[where]].tolist()) == expected
         assert all(board.rows[c, tabu_walk.BLOCKERS] == blockers[c].sum() for c in range(inc.n))
-        assert board.counts[tabu_walk.VALUE] == value_of(inc, chosen)
+        assert board.counts[VALUE] == value_of(inc, chosen)
         assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, chosen)
         assert (inc.left_by(walk.best) >= 0).all()
     assert board.counts[tabu_walk.MOVES] > 2 * tabu_walk.PATIENCE, "it began anew on the way"
@@ -279,7 +280,3 @@ def test_whatever_is_chosen_in_the_core_fits_with_the_rest(problem: PackingProbl
     lifted = chosen.copy()
     lifted[core.candidates] = pack(core.inc, np.arange(core.inc.n))
     assert not overdrawn(inc.problem(), np.flatnonzero(lifted))
-
-
-def test_walks_agree_on_where_the_value_stands() -> None:
-    assert unit_walk.VALUE == general_walk.VALUE == crowded_walk.VALUE == tabu_walk.VALUE

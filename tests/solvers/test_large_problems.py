@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pipeline_project.bench import families
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.verification import dual_bound, verify
 from pipeline_project.solvers import sorting, stages, two_cores
 from pipeline_project.solvers.exchange import exchange
-from pipeline_project.solvers.greedy import pack
+from pipeline_project.solvers.greedy import pack, plain_ranks
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.portfolio import solve
@@ -147,3 +148,16 @@ def test_a_resource_that_all_want_costs_what_its_demands_need() -> None:
     finally:
         tracemalloc.stop()
     assert found.certificate.value == found.certificate.upper_bound == 1000
+
+
+def test_prices_that_would_come_too_late_are_not_begun_and_the_plain_start_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "START_ROWS_PER_SECOND", 1e-9)  # an age for each demand
+    monkeypatch.setattr(stages, "SEARCH_ROWS_PER_SECOND", 1e-9)
+    problem = families.dense(400, 1)
+    found = solve(problem, Budget(steps=10**9, seconds=60.0), rivals=())
+    inc = Incidence.of(problem)
+    plain = max(int(inc.weights[pack(inc, sorting.descending(rank))].sum()) for rank in plain_ranks(inc))
+    assert not found.certificate.prices.any()
+    assert not found.certificate.reproducible, "the clock decided"
+    assert found.certificate.value > plain
+    assert verify(problem, found) == []

@@ -95,19 +95,34 @@ def _throughput(database: Database, settings: Settings, peer: str, batch: int, w
         ended = [channel.recv() for channel in channels]
     done = sum(share for share, _ in ended)
     assert done == items, f"{peer}: {done} of {items} items were done"
-    row = {"peer": peer, "batch": batch, "workers": workers, "per_second": round(done / seconds), "items": done, "seconds": round(seconds, 3)}
+    row = {
+        "peer": peer,
+        "batch": batch,
+        "workers": workers,
+        "per_second": round(done / seconds),
+        "items": done,
+        "seconds": round(seconds, 3),
+    }
     return {**row, **_percentiles([latency for _, latencies in ended for latency in latencies])}
 
 
 def _latency(database: Database, settings: Settings, peer: str, seconds: float, *, held: bool) -> dict[str, Any]:
     """One worker claims and completes item by item for so long, with a snapshot that is as old as the run, or without."""
-    with _snapshot(database, held=held), _workers(peer, database, settings, [Share(name=peer, batch=1, items=10**9, seconds=seconds)]) as (channel,):
+    with (
+        _snapshot(database, held=held),
+        _workers(peer, database, settings, [Share(name=peer, batch=1, items=10**9, seconds=seconds)]) as (channel,),
+    ):
         began = time.monotonic()
         channel.send("go")
         lasted = channel.recv() - began
         done, latencies = channel.recv()
     row = {"peer": peer, "batch": 1, "workers": 1, "per_second": round(done / lasted), "items": done, "seconds": round(lasted, 3)}
-    return {**row, "snapshot_s": seconds if held else 0, **_percentiles(latencies), "last_tenth": _percentiles(latencies[-len(latencies) // 10 :])}
+    return {
+        **row,
+        "snapshot_s": seconds if held else 0,
+        **_percentiles(latencies),
+        "last_tenth": _percentiles(latencies[-len(latencies) // 10 :]),
+    }
 
 
 def _percentiles(latencies: Sequence[float]) -> dict[str, float]:
@@ -237,7 +252,10 @@ _REFILL: Final = {"pgqueuer": _refill_pgqueuer, "procrastinate": _refill_procras
 def _server(database: Database) -> dict[str, str]:
     with psycopg.connect(_url(database)) as connection:
         version = connection.execute("select current_setting('server_version')").fetchone()
-        return {"version": version[0], **dict(connection.execute("select name, setting from pg_settings where name = any (%s)", (list(SERVER),)).fetchall())}
+        return {
+            "version": version[0],
+            **dict(connection.execute("select name, setting from pg_settings where name = any (%s)", (list(SERVER),)).fetchall()),
+        }
 
 
 def _url(database: Database) -> str:

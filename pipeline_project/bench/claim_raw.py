@@ -9,7 +9,10 @@ from typing import Any, Final
 import psycopg
 
 SQL: Final = dict(
-    zip(*[iter(re.split(r"^-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:])] * 2, strict=True)
+    zip(
+        *[iter(re.split(r"^-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:])] * 2,
+        strict=True,
+    )
 )
 RESOURCES: Final = 1000
 

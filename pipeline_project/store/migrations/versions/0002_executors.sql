@@ -34,9 +34,9 @@ begin
     using errcode = 'P0002';
 end $$;
 
-create function pipeline.refuse_argument(name text, expected text, found text) returns void language plpgsql stable as $$
+create function pipeline.refuse_argument(name text, expected text, given text) returns void language plpgsql stable as $$
 begin
-  raise exception '%: expected %, found %', name, expected, coalesce(found, 'null') using errcode = '22023';
+  raise exception '%: expected %, found %', name, expected, coalesce(given, 'null') using errcode = '22023';
 end $$;
 
 -- The executor's number; it is seen now, to the second: a row that every claim writes would be a chain of dead versions as long as
@@ -207,7 +207,7 @@ begin
     update item_state s
        set state = 'completed', version = s.version + 1, lease_until = null, executor_id = null, reason = 'completed', detail = l.result
       from locked l
-     where s.item_id = l.item_id and s.token = l.token and s.state = 'claimed'
+     where s.item_id = l.item_id and s.token = l.token and s.lease_until is not null  -- claimed, but no partial index tempts the planner
     returning s.item_id)
   select array_agg(d.item_id) into moved from done d;
   if cardinality(moved) = cardinality(items) then
@@ -252,7 +252,7 @@ begin
                   else 'pending' end::state as state,
              at + make_interval(secs => (policy ->> 'backoff')::bigint * 2 ^ least(s.attempts - 1, 20)) as retry_at
         from unnest(ids, tokens) u (item_id, token) join item_state s using (item_id)
-       where s.token = u.token and s.state = 'claimed' and (not lapsed_only or s.lease_until <= at))
+       where s.token = u.token and s.lease_until is not null and (not lapsed_only or s.lease_until <= at))
     update item_state s
        set state = f.state, version = s.version + 1, lease_until = null, executor_id = null,
            cycle_id = case when f.state = 'pending' then null else s.cycle_id end,
@@ -261,7 +261,7 @@ begin
            hold_until = case when f.state = 'selected' then f.retry_at + make_interval(secs => (policy ->> 'hold')::bigint) end,
            reason = why, detail = what
       from fate f
-     where s.item_id = f.item_id and s.token = f.token and s.state = 'claimed'
+     where s.item_id = f.item_id and s.token = f.token and s.lease_until is not null
     returning s.item_id, s.state, f.executor_id;
   if cancels_rest then
     update item_state m
@@ -345,29 +345,61 @@ begin
   get diagnostics executors = row_count;
 end $$;
 
--- As in 0001, but what neither takes nor gives back capacity leaves early: a row that is claimed now was selected or claimed before.
+-- As in 0001, in fewer steps, for a claim of one item costs little else. The legality of a move is judged here and no longer by the
+-- row trigger item_moves: PostgreSQL reads the text of a trigger's condition anew for every statement, half of the cost of an
+-- update of one row, while the plans of this function are kept. And what moves no capacity leaves early.
+drop trigger item_moves on pipeline.item_state;
+
 create or replace function pipeline.record_moves() returns trigger language plpgsql security definer
   set search_path = pipeline, pg_temp
   set enable_nestloop = off as $$
 declare
+  illegal bigint;
+  what text;
+  moves int;
   moved bigint[];
   touched bigint[];
   deltas bigint[];
   spends bigint[];
 begin
-  insert into transition (at, item_id, cycle_id, token, pool_id, version, revision, from_state, to_state, event, actor, reason, detail)
-  select (select pipeline.now()), n.item_id, coalesce(n.cycle_id, o.cycle_id), n.token, n.pool_id, n.version, n.revision,
-         o.state, n.state, event_of(o.state, n.state), (select pipeline.actor()), n.reason, n.detail
-    from after_rows n join before_rows o using (item_id)
-   where n.version <> o.version;
-
-  if not exists (select from after_rows n where n.state <> 'claimed') then
-    return null;
+  -- The same table as core/lifecycle.py; a test tries every pair. Without a new version nothing but a lease, a hold, its place in
+  -- the queue or an executor's name may change. A row whose number changed meets nobody.
+  select min(n.item_id) filter (where
+           o.item_id is null or n.pool_id <> o.pool_id or n.bundle_id is distinct from o.bundle_id
+           or not case
+             when n.version = o.version then
+               n.state = o.state and n.revision = o.revision and n.token = o.token
+               and n.cycle_id is not distinct from o.cycle_id and n.attempts = o.attempts
+               and n.expires_at is not distinct from o.expires_at and n.source_cancelled = o.source_cancelled
+             when n.version <> o.version + 1 then false
+             when n.state = 'claimed' and n.token <> o.token + 1 then false
+             when n.state <> 'claimed' and n.token <> o.token then false
+             when n.revision <> o.revision then o.state = 'pending' and n.state = 'pending' and n.revision = o.revision + 1
+             when o.state = 'pending' then n.state in ('selected', 'expired', 'cancelled', 'quarantined')
+             when o.state = 'selected' then n.state in ('pending', 'claimed', 'expired', 'cancelled')
+             when o.state = 'claimed' then n.state in ('completed', 'selected', 'pending', 'failed', 'cancelled', 'quarantined')
+             when o.state in ('expired', 'failed', 'quarantined') then n.state = 'pending'
+             when o.state = 'cancelled' then n.state = 'pending' and o.source_cancelled
+             else false
+           end),
+         count(*) filter (where n.version <> o.version),
+         array_agg(n.item_id) filter (where (n.state in ('selected', 'claimed')) <> (o.state in ('selected', 'claimed')))
+    into illegal, moves, moved
+    from after_rows n left join before_rows o on o.item_id = n.item_id;
+  if illegal is not null then
+    select format('item %s: illegal move from %s, version %s, token %s to %s, version %s, token %s',
+                  n.item_id, o.state, o.version, o.token, n.state, n.version, n.token)
+      into what from after_rows n left join before_rows o on o.item_id = n.item_id where n.item_id = illegal;
+    raise exception '%', what using errcode = '23514', constraint = 'item_moves_legally';
   end if;
 
-  select array_agg(n.item_id) into moved
-    from after_rows n join before_rows o using (item_id)
-   where (n.state in ('selected', 'claimed')) <> (o.state in ('selected', 'claimed'));
+  if moves > 0 then
+    insert into transition (at, item_id, cycle_id, token, pool_id, version, revision, from_state, to_state, event, actor, reason, detail)
+    select (select pipeline.now()), n.item_id, coalesce(n.cycle_id, o.cycle_id), n.token, n.pool_id, n.version, n.revision,
+           o.state, n.state, event_of(o.state, n.state), (select pipeline.actor()), n.reason, n.detail
+      from after_rows n join before_rows o using (item_id)
+     where n.version <> o.version;
+  end if;
   if moved is null then
     return null;
   end if;

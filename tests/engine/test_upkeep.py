@@ -41,7 +41,7 @@ def test_a_sweep_does_each_thing_once_and_says_how_often(world: World) -> None:
     world.claim("claimed")
     world.advance(minutes=10)
     swept = {name: count for name, count in world.engine.upkeep.sweep().items() if count}
-    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1}
+    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1, "executors_lost": 1}
     assert world.states() == {"late": "expired", "on time": "pending", "claimed": "selected"}
     assert not any(world.engine.upkeep.sweep().values())
 

@@ -40,3 +40,6 @@ begin
    where r.resource_id = any (touched) and r.resource_id = t.resource_id;
   return null;
 end $$;
+
+-- Whoever finishes a rollback also submits what makes up for completed items, if its operator asked for that.
+alter table pipeline.cycle add column compensate boolean not null default false;

@@ -70,6 +70,12 @@ class Audit:
             progress(rows)
         return {"seals": made, "rows": rows, "exported": self._export(file), "roots": str(file.path) if file else None}
 
+    def export(self, path: Path) -> int:
+        """Append to another file of roots what it does not have yet; how many seals. Raises CheckFailed where it knows another chain."""
+        file = Roots(path)
+        self._refuse_another_chain(file)
+        return self._export(file)
+
     def verify(self, *, since: int = 0, roots: Path | None = None, progress: Progress = lambda _: None) -> Verification:
         """Recompute every seal after `since` from the rows, and compare with the file of roots. Stops at the first fault. Reads only.
 
@@ -148,6 +154,6 @@ class Audit:
         if not found or found[0].chain != known.chain:
             raise CheckFailed(
                 f"seal {known.seal_id}: {file.path} ends with {known.chain.hex()[:16]}, the database has"
-                f" {found[0].chain.hex()[:16] if found else 'no such seal'}: nothing was sealed."
+                f" {found[0].chain.hex()[:16] if found else 'no such seal'}: nothing was written."
                 " Run `pipeline audit verify`; after a restore that explains it, move the file away"
             )

@@ -69,7 +69,7 @@ create function pipeline.sealed_up_to(out xid xid8, out seq bigint) language sql
   as $$ select s.until_xid, s.until_seq from (select) one left join (select * from audit_seal order by seal_id desc limit 1) s on true $$;
 
 -- How many rows of a partition (or of the whole trail) no seal covers yet: 0 before it may be detached.
-create function pipeline.unsealed_rows(partition regclass) returns bigint language plpgsql stable
+create function pipeline.unsealed_rows(partition regclass) returns bigint language plpgsql stable security definer
   set search_path = pipeline, pg_temp as $$
 declare found bigint;
 begin

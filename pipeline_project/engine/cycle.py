@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +21,7 @@ from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.core.verification import verify
+from pipeline_project.engine import actors
 from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.solvers.portfolio import solve
@@ -43,13 +41,16 @@ ROLLBACK_BATCH: Final = 5_000
 
 
 class Cycles:
-    """One owner a process: its name is in the cycle's row while it commits, and in the audit trail."""
+    """One owner: its name is in the cycle's row, and in the audit trail. A process, unless told otherwise."""
 
-    def __init__(self, database: Database, artifacts: Artifacts, timezone: str) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, timezone: str, owner: str | None = None) -> None:
         self._database = database
         self._artifacts = artifacts
         self._timezone = timezone
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.owner = owner or actors.process()
+
+    def acting_as(self, owner: str) -> Cycles:
+        return Cycles(self._database, self._artifacts, self._timezone, owner)
 
     # -- the four steps, as the assets call them
 

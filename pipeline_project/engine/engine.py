@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import Execution
@@ -42,6 +42,11 @@ class Engine:
             upkeep=Upkeep(database, artifacts, cycles),
             inquiry=Inquiry(database, artifacts, timezone),
         )
+
+    def acting_as(self, owner: str) -> Engine:
+        """The same engine, under this name in the audit trail."""
+        cycles = self.cycles.acting_as(owner)
+        return replace(self, cycles=cycles, upkeep=Upkeep(self.database, self.artifacts, cycles))
 
     @classmethod
     @contextmanager

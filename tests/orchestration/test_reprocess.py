@@ -6,24 +6,26 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 
+from pipeline_project.core.policy import Policy
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.cycle import Cycles
-from pipeline_project.orchestration import turns
-from pipeline_project.orchestration.inprocess import ControlRoom, control_room
-from pipeline_project.orchestration.requests import CYCLE_TAG, MODE_TAG, CycleRequest
+from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import assets, turns
+from pipeline_project.orchestration.home import PROJECT
+from pipeline_project.orchestration.inprocess import ControlRoom
+from pipeline_project.orchestration.partitions import day_and_pool_of, key_of
+from pipeline_project.orchestration.requests import CYCLE_TAG, MODE_TAG
 from pipeline_project.settings import Settings
-from pipeline_project.store import dagster_database
 from tests.orchestration.conftest import ALL, TODAY, Materialize
 from tests.orchestration.from_environment import live_cycle
-from tests.world import World, entered
+from tests.world import World
 
 LONG = {"ttl": {"hold": "10d"}}
 
@@ -105,15 +107,13 @@ def test_the_audit_trail_names_the_run_that_decided(room: ControlRoom, instance:
     assert contested.engine.inquiry.lineage(report["cycle"])["run"] == run.run_id
 
 
-def test_a_live_cycle_beside_it_waits_for_its_turn(
-    materialize: Materialize, decided: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_live_cycle_beside_it_waits_for_its_turn(materialize: Materialize, decided: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another owner is committing in the pool when the run wants to: nothing fails, and nothing is given away twice."""
     monkeypatch.setattr(turns, "WAIT_S", 0.1)
     other = Cycles(decided.engine.database, decided.engine.artifacts, "UTC")
     decided.submit("newcomer", 1, {})
     proposal = other.propose(other.graph(other.snapshot("p")))
-    cycle, fence = other._begin("p", proposal)
+    _, fence = other._begin("p", proposal)
     assert fence
     waited = threading.Event()
     honest = Cycles.commit
@@ -141,37 +141,88 @@ VICTIM = """
 import os, signal, sys
 import dagster as dg
 import sqlalchemy as sa
-from pipeline_project import settings
+from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
-from pipeline_project.orchestration.inprocess import control_room
-from pipeline_project.core.snapshot import Mode
-from datetime import date
+from pipeline_project.orchestration import assets
+from pipeline_project.orchestration.requests import CycleRequest
+from tests.orchestration.from_environment import live_cycle
 
-word, day = sys.argv[1:]
+point, key, storage = sys.argv[1:]
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if hasattr(Cycles, point):
+    setattr(Cycles, point, die)
 
 @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute")
-def die(connection, cursor, statement, *_):
-    if word in statement:
-        os.kill(os.getpid(), signal.SIGKILL)
+def look(connection, cursor, statement, *_):
+    if point in statement:
+        die()
 
-chosen = settings.load()
-with Engine.open(None, chosen) as engine, control_room(engine, chosen) as room:
-    room.run_cycle("p", date.fromisoformat(day), Mode.REPROCESS)
+with dg.DagsterInstance.local_temp(storage) as instance:
+    wanted = [asset.key for asset in assets.SELECTION]  # their checks would take seconds to load
+    tags = {"dagster/partition": key, "pipeline/mode": "reprocess"}
+    dg.execute_job(dg.reconstructable(live_cycle), instance, tags=tags, asset_selection=wanted)
 """
 POINTS = {
-    "before the snapshot": "s.state = 'expired', 'failed'",
-    "between snapshot and graph": "no statement has this word",
-    "begun": "pipeline.cycle_chunk where cycle_id",
-    "released and selected": "insert into pipeline.decision",
-    "written": "status = 'published', published_at",
+    "between-snapshot-and-graph": "graph",
+    "between-graph-and-selection": "propose",
+    "released-not-yet-recorded": "insert into pipeline.decision",
+    "written-not-yet-published": "status = 'published', published_at",
 }
 
 
 @pytest.fixture
-def installation(decided: World, settings: Settings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """What a run's own process finds in its environment."""
+def environment(world: World, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run's own process finds the engine by."""
     monkeypatch.setenv("PIPELINE_HOME", str(settings.home))
-    monkeypatch.setenv("PIPELINE_ARTIFACTS", str(tmp_path / "artifacts"))
-    monkeypatch.setenv("PIPELINE_DATABASE_URL", decided.engine.database.name)
-    yield settings
-    dagster_database.drop(decided.engine.database, settings)
+    monkeypatch.setenv("PIPELINE_ARTIFACTS", str(tmp_path))
+    monkeypatch.setenv("PIPELINE_DATABASE_URL", world.engine.database.name)
+    (tmp_path / "artifacts").mkdir(exist_ok=True)
+    (tmp_path / world.engine.database.name).symlink_to(tmp_path / "artifacts")
+
+
+def test_killed_anywhere_it_is_finished_by_its_re_execution_once(world: World, environment: None, tmp_path: Path) -> None:
+    engine, storage = world.engine, tmp_path / "dagster"
+    storage.mkdir()
+    with dg.DagsterInstance.local_temp(str(storage)) as instance:
+        instance.add_dynamic_partitions("pools", list(POINTS))
+        for pool in POINTS:
+            furnish(engine, pool)
+        world.advance(days=1)
+        for pool in POINTS:
+            engine.intake.revise(pool, "light", {"weight": 9})
+        victims = {pool: start(point, key_of(TODAY, pool), storage) for pool, point in POINTS.items()}
+        for victim in victims.values():
+            _, words = victim.communicate(timeout=200)
+            assert victim.returncode == -signal.SIGKILL, words
+        world.advance(minutes=2)  # the leases of the dead lapse
+        runs = {day_and_pool_of(run.tags["dagster/partition"])[1]: run for run in instance.get_runs()}
+        for pool in POINTS:
+            instance.report_run_failed(runs[pool])  # as run monitoring does
+            options = dg.ReexecutionOptions.from_failure(runs[pool].run_id, instance)
+            tags = {"dagster/partition": key_of(TODAY, pool), MODE_TAG: "reprocess"}
+            how = {"tags": tags, "reexecution_options": options, "asset_selection": [asset.key for asset in assets.SELECTION]}
+            with dg.execute_job(dg.reconstructable(live_cycle), instance, **how) as finished:
+                assert finished.success
+    for pool in POINTS:
+        assert {row["key"]: row["state"] for row in engine.inquiry.items(pool)} == {"light": "selected", "heavy": "pending"}
+        assert [move["event"] for move in engine.inquiry.timeline(pool, "heavy")] == ["submit", "select", "release"]
+        assert [move["event"] for move in engine.inquiry.timeline(pool, "light")] == ["submit", "revise", "select"]
+        (again,) = [cycle for cycle in engine.inquiry.cycles(pool) if cycle["mode"] == "reprocess"]
+        assert (again["status"], engine.inquiry.lineage(again["cycle"])["freed"]) == ("published", 1)
+
+
+def furnish(engine: Engine, pool: str) -> None:
+    """One place, given to the heavier of two."""
+    engine.intake.create_pool(pool)
+    engine.intake.apply_policy(pool, Policy.from_document(LONG, "test"))
+    engine.intake.put_resources(pool, [{"key": "gate", "capacity": 1}])
+    engine.intake.submit(pool, [{"key": key, "weight": weight, "demands": {"gate": 1}} for weight, key in enumerate(("light", "heavy"), 1)])
+    engine.cycles.run(pool)
+
+
+def start(point: str, key: str, storage: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", VICTIM, point, key, str(storage)]
+    return subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)

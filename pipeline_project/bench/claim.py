@@ -36,7 +36,7 @@ LATENCY_PER_S_MAX: Final = 1500
 """Items set aside for each second of a measurement of latencies."""
 REFILL: Final = 5_000
 """Jobs put into a queue at once."""
-SERVER: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_sync_method")
+SERVER: Final = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "wal_sync_method")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +237,14 @@ async def _install_procrastinate(url: str) -> None:
 
 async def _refill_procrastinate(url: str, items: int) -> None:
     from procrastinate import App, PsycopgConnector
+    from procrastinate.types import JSONValue
 
     app = App(connector=PsycopgConnector(conninfo=url))
     task = app.configure_task("work", queue="bench")
     async with app.open_async():
         for n in range(0, items, REFILL):
-            await task.batch_defer_async(*({"n": 1} for _ in range(min(REFILL, items - n))))
+            jobs: list[dict[str, JSONValue]] = [{"n": 1} for _ in range(min(REFILL, items - n))]
+            await task.batch_defer_async(*jobs)
 
 
 _INSTALL: Final = {"pgqueuer": _install_pgqueuer, "procrastinate": _install_procrastinate}
@@ -251,11 +253,8 @@ _REFILL: Final = {"pgqueuer": _refill_pgqueuer, "procrastinate": _refill_procras
 
 def _server(database: Database) -> dict[str, str]:
     with psycopg.connect(_url(database)) as connection:
-        version = connection.execute("select current_setting('server_version')").fetchone()
-        return {
-            "version": version[0],
-            **dict(connection.execute("select name, setting from pg_settings where name = any (%s)", (list(SERVER),)).fetchall()),
-        }
+        query = "select name, setting from pg_settings where name = any (%s) order by name"
+        return dict(connection.execute(query, (list(SERVER),)).fetchall())
 
 
 def _url(database: Database) -> str:

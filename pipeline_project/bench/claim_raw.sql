@@ -57,7 +57,7 @@ with given as (
    order by i.item_id for no key update of i),
 moved as (
   update bench_raw.item i set state = 'completed', version = version + 1, lease_until = null, executor = null
-    from given g where i.item_id = g.item_id and i.token = g.token and i.state = 'claimed'
+    from given g where i.item_id = g.item_id and i.token = g.token and i.lease_until is not null  -- claimed; no partial index tempts the planner
   returning i.item_id, i.key, i.token, i.version),
 audited as (
   insert into bench_raw.audit (item_id, version, from_state, to_state, token, actor)
@@ -69,5 +69,5 @@ locked as (
    order by r.resource_id for no key update),
 freed as (
   update bench_raw.resource r set in_use = r.in_use - b.quantity
-    from back b join locked l using (resource_id) where r.resource_id = b.resource_id)
+    from back b where r.resource_id = b.resource_id and (select count(*) from locked) > 0)  -- all locks first
 select key, token from moved;

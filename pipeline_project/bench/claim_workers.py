@@ -57,62 +57,70 @@ class Turn:
         """The last item is done: what comes now is not measured."""
         self._channel.send(time.monotonic())
 
-    def loop(self, claim: Callable[[int], list[Any]], complete: Callable[[list[Any]], None]) -> int:
-        """Claim and complete until the share is done or nothing is left."""
-        done = 0
+    def loop(self, turn: Callable[[list[Any], int], list[Any]]) -> int:
+        """Complete what was claimed and claim the next, until the share or the time is over or nothing is left."""
+        done, claims = 0, list[Any]()
         self.begin()
         until = time.perf_counter() + self.share.seconds
-        while done < self.share.items and (began := time.perf_counter()) < until:
-            claims = claim(min(self.batch, self.share.items - done))
+        while (began := time.perf_counter()) < until:
+            done, wanted = done + len(claims), min(self.batch, self.share.items - done - len(claims))
+            claims = turn(claims, wanted)
             self.latencies.append(time.perf_counter() - began)
             if not claims:
                 break
-            complete(claims)
-            done += len(claims)
         self.end()
         return done
 
 
 def pipeline(turn: Turn) -> int:
-    """Our engine, as a Python executor calls it."""
+    """Our engine, as an executor in Python calls it."""
     from pipeline_project.engine.engine import Engine
 
     with Engine.open(turn.database, turn.settings) as engine:
         execution = engine.execution
-        for _ in range(10):  # statements are prepared after a few
-            execution.claim(POOL, turn.name, keys=["none"])
-            execution.complete(POOL, [("none", 1)], executor=turn.name)
 
-        def complete(claims: list[Any]) -> None:
-            answers = execution.complete(POOL, [(claim["item"], claim["token"]) for claim in claims], executor=turn.name)
+        def exchange(claims: list[Any], wanted: int) -> list[Any]:
+            done = [(claim["item"], claim["token"]) for claim in claims]
+            if not wanted:
+                answers, following = execution.complete(POOL, done, executor=turn.name), list[Any]()
+            else:
+                answers, following = execution.turn(POOL, turn.name, done, most=wanted)
             assert all(answer["accepted"] for answer in answers)
+            return following
 
-        return turn.loop(lambda most: execution.claim(POOL, turn.name, most=most), complete)
+        for _ in range(10):  # statements are prepared after a few
+            execution.complete(POOL, [("none", 1)])
+            execution.claim(POOL, turn.name, keys=["none"])
+        return turn.loop(exchange)
 
 
 def sql(turn: Turn) -> int:
-    """The same functions, called by a program that knows nothing but SQL, in the role of an executor."""
+    """The same functions, called by a program that knows nothing but SQL, in the role of an executor; one round trip a turn."""
     import psycopg
 
-    with psycopg.connect(turn.url, autocommit=True, prepare_threshold=0, options="-c role=pipeline_executor") as connection:
+    with psycopg.connect(turn.url, prepare_threshold=0, options="-c role=pipeline_executor") as connection:
 
-        def claim(most: int) -> list[Any]:
-            return connection.execute("select * from pipeline.claim(%s, %s, %s)", (POOL, turn.name, most)).fetchall()
+        def exchange(claims: list[Any], wanted: int) -> list[Any]:
+            following: list[Any] = []
+            with connection.pipeline():
+                if claims:
+                    columns = ([claim[0] for claim in claims], [claim[1] for claim in claims])
+                    answers = connection.execute("select accepted from pipeline.complete(%s, %s, %s::bigint[])", (POOL, *columns))
+                if wanted:
+                    claimed = connection.execute("select * from pipeline.claim(%s, %s, %s)", (POOL, turn.name, wanted))
+                connection.commit()
+                if wanted:
+                    following = claimed.fetchall()
+                assert not claims or all(accepted for (accepted,) in answers.fetchall())
+            return following
 
-        def complete(claims: list[Any]) -> None:
-            columns = ([claim[0] for claim in claims], [claim[1] for claim in claims])
-            rows = connection.execute("select accepted from pipeline.complete(%s, %s, %s::bigint[])", (POOL, *columns)).fetchall()
-            assert all(accepted for (accepted,) in rows)
-
-        return turn.loop(claim, complete)
+        return turn.loop(exchange)
 
 
 def raw(turn: Turn) -> int:
-    """Two statements by hand."""
+    """Two statements by hand, in one transaction and one round trip."""
     with claim_raw.connect(turn.url) as connection:
-        return turn.loop(
-            lambda most: claim_raw.claim(connection, turn.name, most), lambda claims: claim_raw.complete(connection, turn.name, claims)
-        )
+        return turn.loop(lambda claims, wanted: claim_raw.turn(connection, turn.name, claims, wanted))
 
 
 def pgqueuer(turn: Turn) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Items: bring them in, look at them, change them, ask why one was not selected.")
 
 FACTS = (
-    *("state", "reason", "weight", "payload", "not_before", "expires_at", "bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
+    *("state", "reason", "error", "result", "weight", "payload", "not_before", "expires_at"),
+    *("bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
     *("executor", "token", "lease_until", "attempts", "origin", "submitted_at", "version", "revision"),
 )
 """What a person is shown of an item, the important first; --json has all."""

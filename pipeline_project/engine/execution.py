@@ -57,6 +57,33 @@ class Execution:
         with self._database.begin() as connection:
             return _told(leases.fail(connection, pool, claims, error=error, executor=executor))
 
+    def turn(
+        self,
+        pool: str,
+        executor: str,
+        done: Sequence[Claim],
+        *,
+        results: Sequence[Any] | None = None,
+        most: int = 1,
+        ttl_s: int | None = None,
+        request: str | None = None,
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Complete what is done and claim what is next, in one transaction: (rows as of `complete`, rows as of `claim`).
+
+        Half the commits of an executor that does one thing after the other.
+        """
+        return self._turn(pool, executor, done, results, most, ttl_s, request or str(uuid4()))
+
+    @repeatable
+    def _turn(
+        self, pool: str, executor: str, done: Sequence[Claim], results: Sequence[Any] | None, most: int, ttl_s: int | None, request: str
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        with self._database.begin() as connection:
+            # In this order: completing may wait for locks, and nobody must wait while holding what it has just claimed.
+            answers = leases.complete(connection, pool, done, results=results, executor=executor)
+            claims = leases.claim(connection, pool, executor, most=most, ttl_s=ttl_s, request=request)
+            return _told(answers), claims
+
     @repeatable
     def heartbeat(self, pool: str, executor: str, *, ttl_s: int | None = None) -> int:
         """Prolong every live lease of this executor; how many."""

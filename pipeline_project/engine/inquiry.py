@@ -270,7 +270,8 @@ def _shown(verdict: Row) -> Row:
 
 
 def _sentence(item: Row, verdicts: list[Row]) -> str:
-    state = f"{item['key']} is {item['state']}" + (f" ({item['reason']})" if item["reason"] else "")
+    reason = ": ".join(part for part in (item["reason"], item["error"]) if part)
+    state = f"{item['key']} is {item['state']}" + (f" ({reason})" if reason else "")
     if item["state"] != "pending":
         return state
     if not verdicts:

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline_project.cli import console
 from pipeline_project.store.database import Database
 from tests.cli.conftest import CommandLine, Submit
 from tests.store.planting import run, unwatched
@@ -80,7 +83,10 @@ def test_a_consumer_reads_acknowledges_and_is_listed(pipeline: CommandLine, pool
     assert "XID/SEQ" in pipeline("feed", "ack", "7", "--consumer", "c", exits=2)["error"]["message"]
 
 
-def test_the_timeline_shows_who_why_and_what_mattered_beside(pipeline: CommandLine, pool: str, submit: Submit) -> None:
+def test_the_timeline_shows_who_why_and_what_mattered_beside(
+    pipeline: CommandLine, pool: str, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.out, "width", 200)
     submit(a=1)
     pipeline("resources", "set-capacity", "gpu", "2", "--pool", pool)
     pipeline("cycle", "run", "--pool", pool)

@@ -13,13 +13,13 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from pipeline_project.core.errors import Refused, UsageError
+from pipeline_project.core.errors import CheckFailed, Refused, UsageError
 from pipeline_project.core.items import check_item_rows
 from pipeline_project.core.positions import START, Position
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store import feed, intake, pools
 from pipeline_project.store.database import Database
-from tests.store.planting import run
+from tests.store.planting import run, unwatched
 from tests.world import World, entered
 
 PATIENCE_S: Final = 60.0
@@ -117,6 +117,15 @@ def test_what_cannot_be_is_refused(world: World) -> None:
         run(connection, "insert into pipeline.feed_cursor values ('old', '4611686018427387904', now(), 0)")
     with pytest.raises(Refused, match="restored from a server that had counted further"):
         world.engine.feed.read("old")
+
+
+def test_nothing_is_sealed_behind_what_another_server_has_sealed(world: World) -> None:
+    world.submit("a")
+    until(lambda: not world.engine.audit.status()["unsealed"] or bool(world.engine.audit.seal()["seals"]))
+    with entered(world.engine.database) as connection, unwatched(connection):
+        run(connection, "update pipeline.audit_seal set until_xid = '4611686018427387904'")
+    with pytest.raises(CheckFailed, match="restored from a server that had counted further, and nothing was sealed"):
+        world.engine.audit.seal()
 
 
 def test_of_one_pool_only_its_rows_are_read(world: World) -> None:

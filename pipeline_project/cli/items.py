@@ -164,10 +164,10 @@ def timeline(key: Key, pool: Pool, database: console.DatabaseName = None, as_jso
         moves = engine.inquiry.timeline(pool, key)
         events = engine.inquiry.beside(pool, key)
     document = {"item": key, "pool": pool, "transitions": moves, "pool_events": events}
-    named = [{**event, "event": event["kind"], "detail": event["detail"] or None} for event in events]
+    named = [{**event, "event": event["kind"], "reason": event["detail"] or None} for event in events]
     shown = [{**row, "cycle": console.brief(row["cycle"] or ""), "as": row["session_name"]} for row in [*moves, *named]]
     shown.sort(key=lambda row: row["at"])  # stable: what shares an instant keeps its order
-    columns = ["at", "event", "from_state", "to_state", "version", "revision", "cycle", "token", "actor", "as", "reason", "detail"]
+    columns = ["at", "event", "from_state", "to_state", "version", "cycle", "token", "actor", "as", "reason"]
     console.emit(document, as_json=as_json, human=[console.table(f"Timeline of {key}", shown, columns)])
 
 

@@ -12,7 +12,7 @@ from pipeline_project.core.errors import CheckFailed, UsageError
 from pipeline_project.core.seals import Seal
 from pipeline_project.engine.trail import Progress, Walk
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import invariants, seals
+from pipeline_project.store import feed, invariants, seals
 from pipeline_project.store.database import Database
 from pipeline_project.store.roots import Roots
 
@@ -64,6 +64,7 @@ class Audit:
         """
         file = self._file()
         self._refuse_another_chain(file)
+        self._refuse_another_server()
         made = rows = 0
         while sealed := self._seal_batch():
             made, rows = made + 1, rows + sealed.rows
@@ -121,6 +122,16 @@ class Audit:
                 "sealed_up_to": str(last.until) if last else None,
                 "unsealed": seals.unsealed(connection),
             }
+
+    def _refuse_another_server(self) -> None:
+        """Where the server has not counted as far as the trail, new rows would come before sealed ones, and never be sealed."""
+        with self._database.begin(repeatable=True) as connection:
+            last, following = seals.last(connection), feed.next_transaction(connection)
+        if last and last.until.xid > following:
+            raise CheckFailed(
+                f"seal {last.seal_id}: expected it to end at or before transaction {following}, found {last.until}: this database was"
+                " restored from a server that had counted further, and nothing was sealed. See docs/operations.md, `After a restore`"
+            )
 
     @repeatable
     def _seal_batch(self) -> Seal | None:

@@ -64,8 +64,11 @@ class Database:
         """The pool of connections, each in the writer's role from its first breath."""
         if not self._engines:
             options = " ".join(f"-c {name}={value}" for name, value in {**SESSION, "role": self.role}.items())
+            # PGCLIENTENCODING must not decide what the rows of the audit trail hash to.
             self._engines.append(
-                sa.create_engine(self.url, connect_args={"options": options}, pool_pre_ping=True, pool_size=5, max_overflow=15)
+                sa.create_engine(
+                    self.url, connect_args={"options": options, "client_encoding": "utf8"}, pool_pre_ping=True, pool_size=5, max_overflow=15
+                )
             )
         return self._engines[0]
 

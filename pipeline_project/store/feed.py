@@ -91,19 +91,23 @@ def move(connection: sa.Connection, consumer: str, position: Position, *, backwa
         raise Refused(
             f"consumer {consumer}: expected a position below the horizon {reached}, found {position}: nobody can have read that far"
         )
-    connection.execute(SQL["lock_cursor"], {"consumer": consumer})
     target = {"consumer": consumer, "xid": str(position.xid), "seq": position.seq, "backwards": backwards}
     return connection.execute(SQL["move_cursor"], target).rowcount == 1
 
 
 def refuse_another_server(connection: sa.Connection, consumer: str, at: Position) -> None:
     """Raise Refused where a cursor stands above every transaction: the database came from a server that had counted further."""
-    following = int(connection.execute(SQL["next_xid"]).scalar_one())
+    following = next_transaction(connection)
     if at.xid > following:
         raise Refused(
             f"consumer {consumer}: expected a position up to transaction {following}, found {at}: this database was restored from a server"
-            " that had counted further. See docs/operations.md, `The feed after a restore`"
+            " that had counted further. See docs/operations.md, `After a restore`"
         )
+
+
+def next_transaction(connection: sa.Connection) -> int:
+    """The number that no transaction of this server has reached."""
+    return int(connection.execute(SQL["next_xid"]).scalar_one())
 
 
 def cursors(connection: sa.Connection) -> list[dict[str, Any]]:

@@ -85,11 +85,8 @@ select v.xid::text as xid, v.seq, v.at, p.name as pool, v.event, k.key as item, 
 -- name: cursor
 select xid::text, seq from pipeline.feed_cursor where consumer = :consumer;
 
--- name: lock_cursor
--- Two processes of one consumer acknowledge one after the other, and neither takes back what the other has.
-select xid::text, seq from pipeline.feed_cursor where consumer = :consumer for no key update;
-
 -- name: move_cursor
+-- Two processes of one consumer acknowledge one after the other, by the row's lock, and neither takes back what the other has done.
 insert into pipeline.feed_cursor as c (consumer, xid, seq, moved_at) values (:consumer, cast(:xid as xid8), :seq, pipeline.now())
     on conflict (consumer) do update set xid = excluded.xid, seq = excluded.seq, moved_at = excluded.moved_at
  where :backwards or (excluded.xid, excluded.seq) > (c.xid, c.seq);

@@ -295,6 +295,17 @@ def test_a_present_that_does_not_follow_from_the_trail_is_named(sealed: Sealed, 
     assert name in [violation["name"] for violation in sealed.audit.replay()]
 
 
+def test_what_a_row_hashes_to_does_not_depend_on_who_asks(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed.world.engine.intake.cancel(sealed.world.pool, ["2-3"], reason="größer")
+    seal_everything(sealed.audit)
+    for name, value in {"PGCLIENTENCODING": "LATIN1", "PGDATESTYLE": "German", "PGTZ": "Asia/Tokyo"}.items():
+        monkeypatch.setenv(name, value)
+    other = replace(sealed.world.engine.database, _engines=[])
+    assert Audit(other, None).verify().first is None
+    for engine in other._engines:
+        engine.dispose()
+
+
 def test_every_kind_of_move_replays(world: World, tmp_path: Path) -> None:
     world.policy({"retries": {"max_attempts": 2, "backoff": "0s"}})
     world.resources(gpu=2)

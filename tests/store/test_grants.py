@@ -65,6 +65,18 @@ DENIED = [
     (AUDITOR, MOVE),
     (AUDITOR, "select * from pipeline.item"),
     (AUDITOR, "delete from pipeline.audit_seal"),
+    (AUDITOR, "update pipeline.audit_seal set root = ''"),
+    (AUDITOR, "insert into pipeline.audit_seal select * from pipeline.audit_seal"),
+    (AUDITOR, "delete from pipeline.transition"),
+    (AUDITOR, "update pipeline.pool_event set actor = 'x'"),
+    (AUDITOR, "insert into pipeline.feed_cursor values ('c', '1', now(), 0)"),
+    (AUDITOR, "update pipeline.resource set capacity = 1"),
+    (READER, "insert into pipeline.feed_cursor values ('c', '1', now(), 0)"),
+    (EXECUTOR, "select * from pipeline.trail"),
+    (EXECUTOR, "select * from pipeline.audit_seal"),
+    (WRITER, "update pipeline.audit_seal set root = ''"),
+    (WRITER, "delete from pipeline.pool_event"),
+    (WRITER, "truncate pipeline.audit_seal"),
 ]  # fmt: skip
 ALLOWED = [
     (WRITER, "update pipeline.resource set capacity = 12"),
@@ -74,6 +86,10 @@ ALLOWED = [
     (OPERATOR, "select * from pipeline.transition"),
     (READER, "select * from pipeline.item"),
     (AUDITOR, "select * from pipeline.transition"),
+    (AUDITOR, "select * from pipeline.trail"),
+    (AUDITOR, "select * from pipeline.sealed_up_to()"),
+    (AUDITOR, "select pipeline.unsealed_rows('pipeline.transition')"),
+    (AUDITOR, "select * from pipeline.item_demand"),
 ]
 
 

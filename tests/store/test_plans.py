@@ -75,6 +75,18 @@ STATEMENTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("rollbacks", "demands", {"cycle_id": 1400}, "decision_pkey"),
     ("rollbacks", "completed", {"cycle_id": 1400, "after": 0, "most": 5000}, "decision_pkey"),
     ("feed", "woken", {"after": "99999999", "horizon": "99999999", "since": "2026-01-15 12:00+00"}, "item_state_waking"),
+    ("feed", "read", {"xid": "1", "seq": 0, "most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "read", {"xid": "1", "seq": 0, "most": 100}, "pool_event_feed"),
+    ("feed", "read_pool", {"xid": "1", "seq": 0, "most": 100, "pool_id": 1}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "behind", {"xid": "99999999", "seq": 0, "most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "waiting", {"most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("seals", "unsealed", {"xid": "1", "seq": 0, "most": 1000}, "transition_2026_01_xid_seq_idx"),
+    (
+        "seals",
+        "present_leaves",
+        {"after_xid": "1", "after_seq": 0, "until_xid": "2", "until_seq": 0},
+        "transition_2026_01_xid_seq_idx",
+    ),
     ("items", "source_keys", {"pool_id": 1}, "item_state_pending"),
 ]
 

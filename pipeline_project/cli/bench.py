@@ -1,8 +1,9 @@
-"""`pipeline bench cycle`, `claim`, `selection`, `repair`: measurements as commands."""
+"""`pipeline bench cycle`, `claim`, `commit`, `selection`, `repair`: measurements as commands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -179,6 +180,42 @@ def repair(
         raise CheckFailed(f"the verifier found {len(wrong)} of {len(rows)} answers wrong; --json shows which")
 
 
+@app.command(
+    "commit",
+    epilog=examples(
+        "pipeline bench commit", "pipeline bench commit --items 100000 --chunks 5000,10000,20000 --runs 3 --peers pipeline,raw"
+    ),
+)
+def commit(
+    peers: Annotated[str, typer.Option(help="Who: pipeline, raw (bare set-based SQL with the same guarantees), or both.")] = "pipeline,raw",
+    items: Annotated[int, typer.Option(min=1000, max=1_000_000, help="Decisions of the cycle.")] = 100_000,
+    demands: Annotated[int, typer.Option(min=1, max=100, help="Resources each item wants.")] = 3,
+    resources: Annotated[int, typer.Option(min=1, max=1_000_000, help="Resources there are.")] = 60_000,
+    chunks: Annotated[str, typer.Option(help="Decisions a transaction.")] = "10000",
+    runs: Annotated[int, typer.Option(min=1, help="How often, the peers in turn.")] = 1,
+    as_json: console.Json = False,
+) -> None:
+    """Decisions a second of a commit, beside bare SQL; and what the rollback and the expiry of as many items take.
+
+    The longest transaction is reported with each. All of it runs in one database, over the same items.
+    """
+    from pipeline_project.bench import commit as bench
+
+    chosen = [name.strip() for name in peers.split(",")]
+    if unknown := [name for name in chosen if name not in bench.PEERS]:
+        raise UsageError(f"--peers: expected some of {', '.join(bench.PEERS)}, found {unknown[0]!r}")
+    sizes = _listed("--chunks", chunks, int, "whole numbers from 1000 to 100000", lambda value: 1000 <= value <= 100_000)
+    protocol = bench.Protocol(items=items, demands=demands, resources=resources, chunks=sizes, peers=chosen, runs=runs)
+    with _simulation("bench_commit") as engine:
+        rows = bench.compare(
+            engine, protocol, lambda row: console.err.print(f"{row['peer']} {row['what']}: {row['per_second']:,} a second")
+        )
+        violated = engine.upkeep.check()
+    console.emit({"results": rows}, as_json=as_json, human=[console.table("commit", rows)])
+    if violated:
+        raise CheckFailed(f"the invariants {', '.join(broken['name'] for broken in violated)} are broken after it")
+
+
 def _repair(row: dict[str, Any]) -> str:
     cold = f"{row['percent_of_cold']:.3f} % of a cold solve in {row['seconds']:g} s"
     return f"{row['changed']:.2%} changed: {row['milliseconds']:.1f} ms, {cold}"
@@ -294,6 +331,26 @@ def _measure(family: Any, peer: str) -> dict[str, Any]:
     try:
         with Engine.open(name, chosen) as engine:
             return measure(engine, family, runner, peer)
+    finally:
+        schema.drop(database)
+
+
+@contextmanager
+def _simulation(name: str) -> Iterator[Engine]:
+    """A fresh database that is told the time, dropped afterwards."""
+    from pipeline_project import settings
+    from pipeline_project.bench.commit import BEGIN
+    from pipeline_project.engine.engine import Engine
+    from pipeline_project.store import schema
+    from pipeline_project.store.database import Database
+
+    chosen = settings.load()
+    schema.drop(Database.find(name, chosen))
+    database = Database.find(name, chosen)
+    schema.create(database, simulation_start=BEGIN)
+    try:
+        with Engine.open(name, chosen) as engine:
+            yield engine
     finally:
         schema.drop(database)
 

@@ -93,6 +93,11 @@ class Inquiry:
         with self._database.begin() as connection:
             return items.listing(connection, pools.find(connection, pool), state=state, most=most)
 
+    def dead(self, pool: str, *, state: str | None = None, error: str | None = None, most: int = 1000) -> list[Row]:
+        """Dead letters, newest first: key, state, reason, error, attempts, claims, since. Of one state, or whose error holds a text."""
+        with self._database.begin() as connection:
+            return items.dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
+
     def counts(self, pool: str) -> dict[str, int]:
         """Items by state."""
         with self._database.begin() as connection:
@@ -218,6 +223,7 @@ class Inquiry:
             found = pools.find(connection, pool)
             item = items.find(connection, found, key)
             recorded = {row["cycle_key"]: row for row in decisions.of_item(connection, item["item_id"])}
+            mates = items.members(connection, item["bundle_id"]) if item["bundle_id"] else []
             seen_by = decisions.cycles_since(connection, found, item["submitted_at"], most=CYCLES_SEARCHED)
             last = audit.timeline(connection, item["item_id"])[-1]
         verdicts = []
@@ -234,7 +240,8 @@ class Inquiry:
             "pool": pool,
             "state": item["state"],
             "reason": item["reason"],
-            "sentence": _sentence(item, verdicts),
+            "sentence": _sentence(item, verdicts, waits := _waits_for(item, mates)),
+            "waits_for": waits,
             "last_move": {name: last[name] for name in ("at", "event", "actor", "token", "cycle", "reason", "detail")},
             "verdicts": verdicts,
         }
@@ -269,11 +276,23 @@ def _shown(verdict: Row) -> Row:
     return {name: verdict[name] for name in ("verdict", "rank", "weight", "reason", "blockers") if verdict.get(name) is not None}
 
 
-def _sentence(item: Row, verdicts: list[Row]) -> str:
+def _waits_for(item: Row, mates: list[Row]) -> list[str]:
+    """What keeps a pending member of a bundle from being looked at: members that have not come, and those that are gone."""
+    if item["state"] != "pending" or not mates:
+        return []
+    missing = item["bundle_size"] - len(mates)
+    gone = [mate for mate in mates if mate["state"] not in ("pending", "selected") and not mate["token"] and not item["token"]]
+    told = [f"{missing} of {item['bundle_size']} members of its bundle {item['bundle_key']} that have not come"] if missing else []
+    return told + [f"{mate['key']}, which is {mate['state']}" + (f" ({mate['reason']})" if mate["reason"] else "") for mate in gone]
+
+
+def _sentence(item: Row, verdicts: list[Row], waits_for: list[str]) -> str:
     reason = ": ".join(part for part in (item["reason"], item["error"]) if part)
     state = f"{item['key']} is {item['state']}" + (f" ({reason})" if reason else "")
     if item["state"] != "pending":
         return state
+    if waits_for:
+        return f"{state}; a bundle is selected whole, and it waits for {'; '.join(waits_for)}"
     if not verdicts:
         return f"{state}; no cycle has looked at it yet"
     newest = verdicts[0]

@@ -28,9 +28,6 @@ Progress = Callable[[int], None]
 BATCH: Final = 2_000
 """Items that one transaction of a bulk change moves."""
 
-ROOM_TRIES: Final = 5
-"""How often holders are chosen anew when a commit takes the room that they made."""
-
 
 def _silent(_: int) -> None:
     """No progress."""

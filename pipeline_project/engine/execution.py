@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from pipeline_project.core.lifecycle import State
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import items, leases, pools
+from pipeline_project.store import history, items, leases, pools
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
 
@@ -43,7 +43,7 @@ class Execution:
         """Done. One row a claim: item, token, accepted, state and, where it was refused, why. The same claim again is accepted again."""
         with self._database.begin(actor=executor) as connection:
             found = pools.find(connection, pool)
-            locked = {(row.item, row.given): row for row in leases.lock_claims(connection, found, claims)}
+            locked = _known(connection, found, claims)
             outcome = {(row.item_id, row.token): results[i] if results else None for i, c in enumerate(claims) if (row := locked.get(c))}
             current = [(row.item_id, row.given) for row in locked.values()]
             moved = leases.complete(connection, current, [outcome.get(pair) for pair in current])
@@ -55,7 +55,7 @@ class Execution:
         """Not done. The policy decides: try again with the hold, compete again without, fail for good, quarantine. Rows as `complete`."""
         with self._database.begin(actor=executor) as connection:
             found = pools.find(connection, pool)
-            locked = {(row.item, row.given): row for row in leases.lock_claims(connection, found, claims)}
+            locked = _known(connection, found, claims)
             current = [(row.item_id, row.given) for row in locked.values()]
             became = fail_claims(connection, found, current, reason=FAILED, error=error)
             return [_answer(claim, locked.get(claim), became, lambda row: row.reason == FAILED) for claim in claims]
@@ -66,6 +66,13 @@ class Execution:
         with self._database.begin(actor=executor) as connection:
             found = pools.find(connection, pool)
             return leases.heartbeat(connection, found, executor, ttl_s=found.policy.ttl.lease if ttl_s is None else ttl_s)
+
+
+def _known(connection: sa.Connection, pool: Pool, claims: Sequence[Claim]) -> dict[Claim, Any]:
+    """The item of each claim, locked; or as it is archived: an answer that was lost may be sent again long after."""
+    hot = {(row.item, row.given): row for row in leases.lock_claims(connection, pool, claims)}
+    rest = [claim for claim in claims if claim not in hot]
+    return hot | {(row.item, row.given): row for row in history.claims(connection, pool, rest)}
 
 
 def fail_claims(connection: sa.Connection, pool: Pool, claims: Sequence[tuple[int, int]], *, reason: str, error: str) -> dict[int, str]:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from pipeline_project.core.policy import Policy
-from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -87,10 +87,11 @@ class Inquiry:
             return items.find(connection, pools.find(connection, pool), key)
 
     def timeline(self, pool: str, key: str) -> list[Row]:
-        """Every recorded move of an item."""
+        """Every recorded move of an item, those in months that have left the database included."""
         with self._database.begin() as connection:
-            found = pools.find(connection, pool)
-            return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+            item = items.find(connection, pools.find(connection, pool), key)
+            before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
+            return before + audit.timeline(connection, item["item_id"])
 
     def resources(self, pool: str | None) -> list[Row]:
         with self._database.begin() as connection:

@@ -184,6 +184,11 @@ def keys_before(connection: sa.Connection, pool: Pool, age_s: int) -> list[str]:
     return list(connection.scalars(SQL["keys_before"], {"pool_id": pool.pool_id, "age_s": age_s}))
 
 
+def artifact_dropped(connection: sa.Connection, pool: Pool, cycle_key: str) -> None:
+    """Its files are gone: no later sweep has to look for them."""
+    connection.execute(SQL["artifact_dropped"], {"pool_id": pool.pool_id, "cycle_key": cycle_key})
+
+
 def effects(connection: sa.Connection, cycle_id: int) -> dict[str, int]:
     """How many items a cycle still holds or has brought to an end, by state."""
     return {row.state: row.items for row in connection.execute(SQL["effects"], {"cycle_id": cycle_id})}

@@ -103,18 +103,27 @@ select cycle_key from pipeline.cycle
  where pool_id = :pool_id and day = :day and status in ('published', 'rolled_back') order by cycle_id;
 
 -- name: keys_before
--- Every attempt at the key has ended long ago, and no item is still held by it.
+-- Every attempt at the key has ended long ago, and no item is still held by it. Those whose artifacts went before are not looked at again.
 select cycle_key from pipeline.cycle c
- where pool_id = :pool_id and status not in ('committing', 'rolling_back')
+ where pool_id = :pool_id and not artifact_dropped and status not in ('committing', 'rolling_back')
  group by cycle_key
 having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - make_interval(secs => :age_s)
    and not exists (select from pipeline.item_state s where s.cycle_id = any (array_agg(c.cycle_id)) and s.state in ('selected', 'claimed'));
 
+-- name: artifact_dropped
+update pipeline.cycle set artifact_dropped = true where pool_id = :pool_id and cycle_key = :cycle_key;
+
 -- name: effects
 -- What a rollback meets, by state. From the cycle's own decisions: no index leads from a cycle to what it has completed.
-select s.state, count(*) as items
-  from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
- where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state;
+select state, sum(items)::bigint as items from (
+  select s.state, count(*) as items
+    from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
+   where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state
+  union all
+  select h.state, count(*)
+    from pipeline.decision_history d join pipeline.item_history h on h.item_id = d.item_id and h.ended_at = d.ended_at and h.cycle_id = d.cycle_id
+   where d.cycle_id = :cycle_id and d.verdict = 'selected' and h.state = 'completed' group by h.state) met
+ group by state;
 
 -- name: database_today
 select (pipeline.now() at time zone :timezone)::date;

@@ -10,16 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
-from pipeline_project.store import statements
+from pipeline_project.store import history, statements
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("items")
 
 
 def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any]:
-    """Everything about one item, its demands included. Raises Unknown."""
+    """Everything about one item, archived or not, its demands included. Raises Unknown."""
     row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
     if row is None:
+        if archived := history.find(connection, pool, key):
+            return archived
         raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
     demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
     return {**row, "demands": [dict(demand) for demand in demands]}
@@ -72,7 +74,11 @@ def release_lapsed_holds(connection: sa.Connection, *, most: int) -> list[int]:
 
 
 def revive(connection: sa.Connection, ids: Sequence[int], *, reason: str, detail: dict[str, Any] | None = None) -> list[int]:
-    """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved."""
+    """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved.
+
+    Whoever is archived comes back first, and goes again if nothing revives it.
+    """
+    history.recall(connection, ids)
     lock(connection, ids)
     return _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None)
 

@@ -1,6 +1,6 @@
 -- name: find
 select s.*, k.key, k.submitted_at, i.weight, i.payload, i.origin, b.key as bundle_key, b.size as bundle_size,
-       c.cycle_key, c.status as cycle_status, e.name as executor
+       c.cycle_key, c.status as cycle_status, e.name as executor, null::timestamptz as archived_at
   from pipeline.item_key k
   join pipeline.item_state s using (item_id)
   join pipeline.item i using (item_id, revision)

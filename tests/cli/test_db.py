@@ -68,7 +68,7 @@ def test_status_tells_versions_url_sizes_and_rows(pipeline: CommandLine, submit:
     assert status["superuser"] is False
     rows = {row["table"]: row["rows"] for row in status["tables"]}
     assert (rows["item"], rows["item_demand"], rows["transition"], rows["pool"]) == (2, 2, 2, 1)
-    assert all(row["bytes"] > 0 for row in status["tables"])
+    assert all(row["bytes"] > 0 for row in status["tables"] if row["rows"])
     assert "item_state" in pipeline.shown("db", "status")[0]
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline_project import __version__
 from pipeline_project.cli import console, session
 from pipeline_project.cli.arguments import examples, instant
 from pipeline_project.core.errors import CheckFailed
 
 app = typer.Typer(no_args_is_help=True, help="The database: make it, migrate it, look at it, check what it promises.")
 
+SHOWN = ("table", "rows", "bytes", "index_bytes", "bytes_a_day", "dead", "hot", "vacuumed_at")
 SIMULATION = "Make a new database a simulation that is told the time, and believes it is this (ISO 8601)."
 
 
@@ -51,9 +53,13 @@ def migrate(database: console.DatabaseName = None, as_json: console.Json = False
     console.emit({"database": found.name, "before": before, "schema": after}, as_json=as_json, human=[said])
 
 
-@app.command(epilog=examples("pipeline db status", "pipeline db status --json"))
-def status(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Versions, the URL to connect with, and the size and rows of every table."""
+@app.command(epilog=examples("pipeline db status", "pipeline db status --estimate --json"))
+def status(
+    estimate: Annotated[bool, typer.Option("--estimate", help="Do not count the rows: at once, however large the database is.")] = False,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Versions, the URL to connect with, and of each table its rows, size, growth, dead rows, share of HOT updates and last vacuum."""
     from pipeline_project.store import catalog, schema
 
     with session.database(database) as found:
@@ -61,7 +67,11 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         with found.begin(repeatable=True) as connection:
             server = catalog.server(connection)
             simulated = catalog.simulated(connection) if version else None
-            tables = catalog.tables(connection) if version else []
+            current = version == schema.head()  # an older schema has no notes of its sizes
+            tables = catalog.tables(connection, counted=not estimate) if current else []
+            horizon, ahead = (catalog.horizon(connection), catalog.partitions_ahead(connection)) if current else (None, 0)
+            horizon_age = catalog.horizon_age(connection)
+            hints = catalog.hints(tables, horizon, ahead) if current else []
     about: dict[str, Any] = {
         "database": found.name,
         "url": found.url.set(drivername="postgresql").render_as_string(hide_password=True),
@@ -69,11 +79,16 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         "expected_schema": schema.head(),
         **{name: server[name] for name in ("server_version", "session_user", "superuser", "size_bytes")},
         "simulated_time": simulated,
+        "code": __version__,
+        "partitions_ahead": ahead,
+        "horizon_age": horizon_age,
+        "oldest_snapshot": horizon,
     }
     human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init"})]
     if tables:
-        human.append(console.table("Tables", tables))
-    console.emit({**about, "tables": tables}, as_json=as_json, human=human)
+        human.append(console.table("Tables", tables, SHOWN))
+        human += hints
+    console.emit({**about, "tables": tables, "hints": hints}, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline db check", "pipeline db check --full --json"))

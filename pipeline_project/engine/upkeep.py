@@ -17,7 +17,7 @@ from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, check_marks, cycles, invariants, items, leases, pools
+from pipeline_project.store import alerts, catalog, check_marks, cycles, invariants, items, leases, pools
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
@@ -46,12 +46,12 @@ class Upkeep:
         self._retention = Retention(database, artifacts)
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, drop old plans and artifacts, archive what has ended.
+        """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, drop what is old, archive what has ended.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
         self._make_partitions()
-        return {
+        swept = {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
             "leases_lapsed": self._until_none(self._fail_lapsed),
@@ -61,6 +61,8 @@ class Upkeep:
             "items_archived": self._retention.archive_items(),
             "audit_months_detached": self._retention.detach_audit(),
         }
+        self._note_sizes()
+        return swept
 
     def advance_clock(self, until: datetime) -> None:
         """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
@@ -154,6 +156,11 @@ class Upkeep:
         """By itself: it locks the whole audit trail for a moment, and must hold nothing that a commit waits for."""
         with self._database.begin(actor=SWEEPER) as connection:
             connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+
+    @repeatable
+    def _note_sizes(self) -> None:
+        with self._database.begin() as connection:
+            catalog.note_sizes(connection)
 
     @repeatable
     def _forget_plans(self) -> int:

@@ -40,7 +40,7 @@ def live_through(engine: Engine, load: Load, tell: Callable[[dict[str, Any]], No
     The engine's database is a simulation: it is told the time.
     """
     retention = {"items": f"{load.items_kept_days}d", "transitions": f"{load.transitions_kept_days}d", "artifacts": "1d"}
-    document = {"retention": retention, "retries": {"max_attempts": 2}, "solver": {"steps": 100_000}}
+    document = {"retention": retention, "retries": {"max_attempts": 2}, "ttl": {"hold": "2d"}, "solver": {"steps": 100_000}}
     engine.intake.create_pool(POOL, Policy.from_document(document, "bench"))
     engine.intake.put_resources(POOL, [{"key": f"node{n}", "capacity": 1 + load.items // 4} for n in range(10)])
     rows, archived, detached = [], 0, 0
@@ -65,7 +65,8 @@ def live_through(engine: Engine, load: Load, tell: Callable[[dict[str, Any]], No
 def _one_cycle(engine: Engine, load: Load, day: int, hour: int) -> None:
     """Most complete, one in eight fails once or for good, one in nine expires before anybody claims it."""
     now = _now(engine)
-    soon = (now + timedelta(days=1) / load.cycles / 2).isoformat()
+    gap = timedelta(days=1) / load.cycles
+    soon = (now + gap / 4).isoformat()
     engine.intake.submit(
         POOL,
         [
@@ -80,11 +81,12 @@ def _one_cycle(engine: Engine, load: Load, day: int, hour: int) -> None:
         ],
     )
     engine.cycles.run(POOL)
-    claims = [(claim["item"], claim["token"]) for claim in engine.execution.claim(POOL, "e", most=load.items)]
+    engine.upkeep.advance_clock(now + gap / 2)
+    claims = [(claim["item"], claim["token"]) for claim in engine.execution.claim(POOL, "e", most=2 * load.items)]
     failing = [claim for claim in claims if int(claim[0].rsplit("-", 1)[1]) % 8 == 0]
     engine.execution.fail(POOL, failing, error="as it happens")
     engine.execution.complete(POOL, [claim for claim in claims if claim not in failing])
-    engine.upkeep.advance_clock(now + timedelta(days=1) / load.cycles)
+    engine.upkeep.advance_clock(now + gap)
 
 
 def _now(engine: Engine) -> Any:

@@ -13,12 +13,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError, ProgrammingError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch, Unknown
 from pipeline_project.store.database import LOGIN, WRITER, Database
 
 OWNER: Final = "pipeline_owner"
 ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", "pipeline_reader", "pipeline_auditor")
+DEADLOCK: Final = "40P01"
 LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
 
 
@@ -32,8 +34,17 @@ def create(database: Database, *, simulation_start: datetime | None = None, revi
     return migrate(database, simulation_start=simulation_start, revision=revision)
 
 
+@retry(
+    retry=retry_if_exception(lambda failure: getattr(getattr(failure, "orig", failure), "sqlstate", None) == DEADLOCK),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.5, max=5),
+    reraise=True,
+)
 def migrate(database: Database, *, simulation_start: datetime | None = None, revision: str = "head") -> str:
-    """Bring the schema to this code's version, in one transaction under an advisory lock."""
+    """Bring the schema to this code's version, in one transaction under an advisory lock.
+
+    Others may be at work: where PostgreSQL ends it for a deadlock with one of them, nothing has happened, and it begins anew.
+    """
     with administer(database.admin) as connection, connection.begin():
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))

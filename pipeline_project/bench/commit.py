@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline_project.store import pools, statements
 from pipeline_project.store.database import Database
 from pipeline_project.store.schema import administer
 
-SQL = statements.load("commit", beside=__file__)
+SQL = statements.load("commit", Path(__file__).parent)
 POOL: Final = "bench"
 PEERS: Final = ("pipeline", "raw")
 BEGIN: Final = datetime(2026, 1, 15, 12, tzinfo=UTC)

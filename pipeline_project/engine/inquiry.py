@@ -10,7 +10,7 @@ from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
-from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -108,10 +108,11 @@ class Inquiry:
             return items.find(connection, pools.find(connection, pool), key)
 
     def timeline(self, pool: str, key: str) -> list[Row]:
-        """Every recorded move of an item."""
+        """Every recorded move of an item, those in months that have left the database included."""
         with self._database.begin() as connection:
-            found = pools.find(connection, pool)
-            return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+            item = items.find(connection, pools.find(connection, pool), key)
+            before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
+            return before + audit.timeline(connection, item["item_id"])
 
     def beside(self, pool: str, key: str) -> list[Row]:
         """Events of the pool that mattered to an item: policies, pauses, its cycles, capacities of what it demands."""

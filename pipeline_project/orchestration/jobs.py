@@ -36,7 +36,7 @@ reprocess: Final = dg.define_asset_job(
 def sweep_once(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Give back what has passed its time, finish what fell silent, drop what is old; then check every promise of the store."""
     context.add_output_metadata(engine.upkeep.sweep())
-    if broken := engine.upkeep.check():
+    if broken := engine.upkeep.check_new().violated:
         raise CheckFailed("; ".join(f"{one['name']}: {one['rows']} rows, such as {one['examples'][0]}" for one in broken))
 
 

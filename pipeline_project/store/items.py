@@ -10,16 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
-from pipeline_project.store import statements
+from pipeline_project.store import history, statements
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("items")
 
 
 def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any]:
-    """Everything about one item: its demands, the result that its executor brought, or the error. Raises Unknown."""
+    """Everything about one item, archived or not: its demands, the result that its executor brought, or the error. Raises Unknown."""
     row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
     if row is None:
+        if archived := history.find(connection, pool, key):
+            return archived
         raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
     demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
     detail = row["detail"]
@@ -83,7 +85,10 @@ def revive(
     """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved.
 
     A new expiry is a new revision of the item, in the same transaction.
+
+    Whoever is archived comes back first, and goes again if nothing revives it.
     """
+    history.recall(connection, ids)
     lock(connection, ids)
     until = expires_at.isoformat() if expires_at else None
     moved = _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None, expires_at=until)

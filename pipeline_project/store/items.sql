@@ -1,6 +1,6 @@
 -- name: find
 select s.*, k.key, k.submitted_at, i.weight, i.payload, i.origin, b.key as bundle_key, b.size as bundle_size,
-       c.cycle_key, c.status as cycle_status, e.name as executor
+       c.cycle_key, c.status as cycle_status, e.name as executor, null::timestamptz as archived_at
   from pipeline.item_key k
   join pipeline.item_state s using (item_id)
   join pipeline.item i using (item_id, revision)
@@ -124,15 +124,17 @@ select k.key, s.state::text as state, s.reason, s.token from pipeline.item_state
  where s.bundle_id = :bundle_id order by s.item_id;
 
 -- name: due_to_expire
+-- Longest overdue first, for that is the order of the index: by item id, the planner walks through every item there is. The locks
+-- are taken in id order afterwards.
 select item_id from pipeline.item_state
  where state in ('pending', 'selected') and expires_at <= (select pipeline.now())
- order by item_id limit :most;
+ order by expires_at limit :most;
 
 -- name: holds_run_out
--- Only of cycles that executors can see: the holds of an unpublished one wait for whoever finishes it.
+-- Only of cycles that executors can see: the holds of an unpublished one wait for whoever finishes it. In the order of the index, as above.
 select s.item_id from pipeline.item_state s join pipeline.cycle c using (cycle_id)
  where s.state = 'selected' and s.hold_until <= (select pipeline.now()) and c.status = 'published'
- order by s.item_id limit :most;
+ order by s.hold_until limit :most;
 
 -- name: still_run_out
 -- Judged again under the locks, as one may have been selected anew while we waited for them. A bundle goes with the first of its members.

@@ -10,7 +10,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline_project.core.errors import PipelineError, Refused
+from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
@@ -27,13 +28,14 @@ SWEEPER: Final = "sweep"
 
 
 class Upkeep:
-    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts
         self._cycles = cycles
+        self._audit = audit
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts.
+        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts, seal.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
@@ -45,6 +47,7 @@ class Upkeep:
             "cycles_finished": self._finish_lapsed(),
             "plans_forgotten": self._forget_plans(),
             "artifacts_dropped": self._drop_artifacts(),
+            "sealed": self._seal(),
         }
 
     def advance_clock(self, until: datetime) -> None:
@@ -102,6 +105,16 @@ class Upkeep:
             return len(self._cycles.finish_lapsed())
         except PipelineError as failure:  # the sweep's other duties must not wait for one cycle; it is met again next time
             log.error("a lapsed cycle could not be finished: %s", failure)
+            return 0
+
+    def _seal(self) -> int:
+        try:
+            return int(self._audit.seal()["rows"])
+        except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
+            log.error("the audit trail was not sealed: %s", failure)
+            self.raise_alert(
+                Alert(kind="audit_not_sealed", severity="error", message=str(failure), dedupe_key=f"audit_not_sealed:{failure}")
+            )
             return 0
 
     @repeatable

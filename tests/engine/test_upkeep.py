@@ -200,7 +200,7 @@ def test_a_rollback_that_fell_silent_is_finished_with_its_hold(world: World, mon
     world.submit("a")
     cycle = world.cycle()["cycle"]
     with monkeypatch.context() as patch:
-        patch.setattr(Cycles, "_release_all", lambda *_: 0)
+        patch.setattr(Cycles, "_release_all", lambda *_: [])
         patch.setattr(Cycles, "_close", lambda *_: None)
         world.engine.cycles.rollback(cycle, hold_s=3600, reason="wrong day")
     world.advance(seconds=61)

@@ -1,4 +1,4 @@
-"""Moves recorded with one look at their rows, and what a rollback needs."""
+"""What a rollback needs: whether it makes up for what was completed."""
 
 from pathlib import Path
 

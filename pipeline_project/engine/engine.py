@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline_project.engine.audit import Audit
@@ -53,6 +53,11 @@ class Engine:
             audit=audit,
             feed=Feed(database),
         )
+
+    def acting_as(self, owner: str) -> Engine:
+        """The same engine, under this name in the audit trail."""
+        cycles = self.cycles.acting_as(owner)
+        return replace(self, cycles=cycles, upkeep=Upkeep(self.database, self.artifacts, cycles, self.audit))
 
     @classmethod
     @contextmanager

@@ -34,6 +34,12 @@ def woken(connection: sa.Connection, *, after: str, horizon: str, since: datetim
     return {row.pool: row.changes for row in rows}
 
 
+def newest(connection: sa.Connection, horizon: str) -> str:
+    """Position of the newest change below a horizon that may alter what a cycle selects: it stands still while nothing happens."""
+    position: str = connection.execute(SQL["newest"], {"horizon": horizon}).scalar_one()
+    return position
+
+
 def active_pools(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(SQL["active_pools"]))
 

@@ -21,6 +21,17 @@ select p.name as pool, sum(n)::bigint as changes from (
  where p.status = 'active' and exists (select from pipeline.item_state s where s.pool_id = p.pool_id and s.state = 'pending')
  group by p.name order by p.name;
 
+-- name: newest
+-- The newest of those changes in all pools, up to a position; 0 where there has been none. Unlike the horizon it stands still while
+-- nothing happens. Two walks down an index on xid, past what cycles and claims did since.
+select greatest(
+  (select t.xid from pipeline.transition t
+    where t.xid < cast(:horizon as xid8) and t.event not in ('select', 'claim') order by t.xid desc limit 1),
+  (select e.xid from pipeline.pool_event e
+    where e.xid < cast(:horizon as xid8)
+      and e.kind in ('capacity_changed', 'policy_applied', 'pool_resumed', 'cycle_rolled_back', 'cycle_abandoned')
+    order by e.xid desc limit 1), '0'::xid8)::text;
+
 -- name: active_pools
 select name from pipeline.pool where status = 'active' order by name;
 

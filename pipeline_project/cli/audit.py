@@ -34,7 +34,7 @@ def seal(database: console.DatabaseName = None, as_json: console.Json = False) -
 @app.command(
     epilog=examples(
         "pipeline audit verify",
-        "pipeline audit verify --from-file /mnt/elsewhere/work-16402.jsonl",
+        "pipeline audit verify --from-file elsewhere/work-16402.jsonl",
         "pipeline audit verify --since 4711 --json",
         "pipeline audit verify --replay",
     )
@@ -87,7 +87,7 @@ def replay(database: console.DatabaseName = None, as_json: console.Json = False)
         raise typer.Exit(CheckFailed.exit_code)
 
 
-@app.command(epilog=examples("pipeline audit export /mnt/elsewhere/work.jsonl"))
+@app.command(epilog=examples("pipeline audit export elsewhere/work.jsonl"))
 def export(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="File to append the roots to that it does not have yet.")],
     database: console.DatabaseName = None,

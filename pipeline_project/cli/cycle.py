@@ -58,16 +58,22 @@ def list_cycles(pool: AnyPool = None, limit: Limit = 50, database: console.Datab
 
 @app.command(epilog=examples("pipeline cycle show 3f9c2a"))
 def show(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """What a cycle came to, and its best-ranked decisions."""
+    """What a cycle came to, what it was decided from and by, what became of it, and its best-ranked decisions."""
     with session.engine(database, pool=pool, cycle=key) as engine:
         row = engine.cycles.find(key, pool=pool)
         report = engine.cycles.report(row["pool"], row["cycle_key"])
         decisions = engine.inquiry.decisions(row["cycle_key"], pool=row["pool"], most=TOP)
+        traced = engine.inquiry.lineage(row["cycle_key"], pool=row["pool"])
     names = ("policy_version", "engine_version", "owner", "artifact", "planned_at", "committing_at", "published_at", "closed_at", "reason")
     about = {name: row[name] for name in names}
-    document = {**report, **about, "certificate": row["certificate"], "decisions": decisions}
+    links = {"page": lineage.page(row["pool"], {"run": traced["run"], "day": row["day"]})}
+    document = {**report, **about, **traced, **links, "certificate": row["certificate"], "decisions": decisions}
+    told = {
+        name: traced[name] for name in ("policy_hash", "seed", "solvers", "selection_hash", "decided_by", "before", "freed", "outcomes")
+    }
     human = [
-        console.facts("Cycle", {**_shown(report), **about, "solvers": row["certificate"]["solvers"]}),
+        console.facts("Cycle", {**_shown(report), **about, **told, **links}),
+        *([console.table("Took the place of", traced["superseded"], ["cycle", "day", "mode", "items"])] if traced["superseded"] else []),
         console.listing(f"Decisions, best {TOP} ranks", decisions, none="no decisions recorded"),
     ]
     console.emit(document, as_json=as_json, human=human)

@@ -35,9 +35,12 @@ Report = dict[str, Any]
 class Cycles(Rollback):
     """A cycle's whole life: forward here, back in `Rollback`, to its end in `Finishing`."""
 
-    def __init__(self, database: Database, artifacts: Artifacts, timezone: str) -> None:
-        super().__init__(database, artifacts)
+    def __init__(self, database: Database, artifacts: Artifacts, timezone: str, owner: str | None = None) -> None:
+        super().__init__(database, artifacts, owner)
         self._timezone = timezone
+
+    def acting_as(self, owner: str) -> Cycles:
+        return Cycles(self._database, self._artifacts, self._timezone, owner)
 
     # -- the four steps, as the assets call them
 

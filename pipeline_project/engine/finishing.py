@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -18,6 +15,7 @@ from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import CheckFailed, CycleInFlight, Refusal, Unknown
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.rollbacks import undo_key
+from pipeline_project.engine import actors
 from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import cycles, intake, items, pools, rollbacks
@@ -35,12 +33,12 @@ COMPENSATION_BATCH: Final = 5_000
 
 
 class Finishing:
-    """One owner a process: its name is in the cycle's row while it is in flight, and in the audit trail."""
+    """One owner: its name is in the cycle's row while it is in flight, and in the audit trail. A process, unless told otherwise."""
 
-    def __init__(self, database: Database, artifacts: Artifacts) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, owner: str | None = None) -> None:
         self._database = database
         self._artifacts = artifacts
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.owner = owner or actors.process()
 
     @repeatable
     def find(self, cycle_key: str, *, pool: str | None = None) -> Cycle:

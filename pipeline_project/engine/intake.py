@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
-from pipeline_project.core.errors import Refused
+from pipeline_project.core.errors import Overtaken, Refused
 from pipeline_project.core.items import ItemBatch
 from pipeline_project.core.policy import Policy
 from pipeline_project.core.pools import check_name
@@ -27,9 +27,6 @@ Progress = Callable[[int], None]
 
 BATCH: Final = 2_000
 """Items that one transaction of a bulk change moves."""
-
-ROOM_TRIES: Final = 5
-"""How often holders are chosen anew when a commit takes the room that they made."""
 
 
 def _silent(_: int) -> None:
@@ -174,19 +171,27 @@ class Intake:
         receipt.refused = refusals + receipt.refused
         return receipt
 
+    @repeatable
     def set_capacity(self, pool: str, key: str, capacity: int, *, release: bool = False, actor: str | None = None) -> list[int]:
         """Change a capacity; with `release`, the lowest-ranked unclaimed holders make room. Ids of the released items.
 
         Raises Refused when what is claimed or spent alone is more than the new capacity. Items are locked before resources, here as
         everywhere, so a commit may take the room that was just made: then the holders are chosen anew.
         """
-        for tries in range(1, ROOM_TRIES + 1):
+        with self._database.begin(actor=actor) as connection:
+            found = pools.find(connection, pool)
+            giving, _ = self._room(connection, found, key, capacity) if release else ([], 0)
+            released = items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
             try:
-                return self._set_capacity(pool, key, capacity, release, actor)
+                resources.set_capacity(connection, found, key, capacity)
             except Refused:
-                if not release or tries == ROOM_TRIES or not self._could_fit(pool, key, capacity):
-                    raise
-        raise AssertionError("the last try returns or raises")
+                # Items are locked before resources, so the holders were chosen before the resource stood still: it may have others now.
+                if release and self._room(connection, found, key, capacity)[1] <= 0:
+                    raise Overtaken(
+                        f"resource {key!r}: it was taken by others while room was made; nothing was written, try again"
+                    ) from None
+                raise
+            return released
 
     # -- sources
 
@@ -240,23 +245,8 @@ class Intake:
             added, changed, refused = resources.put(connection, pools.find(connection, pool), batch)
         return Receipt(accepted=added, revised=changed, unchanged=len(batch) - added - changed - len(refused), refused=refused)
 
-    @repeatable
-    def _set_capacity(self, pool: str, key: str, capacity: int, release: bool, actor: str | None) -> list[int]:
-        with self._database.begin(actor=actor) as connection:
-            found = pools.find(connection, pool)
-            released = self._make_room(connection, found, key, capacity) if release else []
-            resources.set_capacity(connection, found, key, capacity)
-            return released
-
-    def _could_fit(self, pool: str, key: str, capacity: int) -> bool:
-        """True when the unclaimed holders, all of them, would make room enough."""
-        with self._database.begin(repeatable=True) as connection:
-            found = pools.find(connection, pool)
-            row = resources.find(connection, found, key)
-            free = sum(quantity for _, quantity in resources.lowest_holders(connection, found, row["resource_id"]))
-            return bool(row["in_use"] + row["spent"] - free <= capacity)
-
-    def _make_room(self, connection: Any, pool: pools.Pool, key: str, capacity: int) -> list[int]:
+    def _room(self, connection: Any, pool: pools.Pool, key: str, capacity: int) -> tuple[list[int], int]:
+        """Unclaimed holders to release so that the capacity is enough, and by how much it is not even then."""
         row = resources.find(connection, pool, key)
         excess = row["in_use"] + row["spent"] - capacity
         giving: list[int] = []
@@ -265,7 +255,7 @@ class Intake:
                 break
             giving.append(item)
             excess -= quantity
-        return items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
+        return giving, excess
 
     def _cancel_vanished(self, pool: pools.Pool, seen: set[str], actor: str | None) -> tuple[list[int], str | None]:
         """Cancel pending items that the source no longer shows, unless they are suspiciously many: then none, and why."""

@@ -171,6 +171,7 @@ class Intake:
         receipt.refused = refusals + receipt.refused
         return receipt
 
+    @repeatable
     def set_capacity(self, pool: str, key: str, capacity: int, *, release: bool = False, actor: str | None = None) -> list[int]:
         """Change a capacity; with `release`, the lowest-ranked unclaimed holders make room. Ids of the released items.
 

@@ -1,4 +1,4 @@
-"""What a rollback needs: whether it makes up for what was completed."""
+"""What a rollback needs to be finished by anybody, and an index for dead letters."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
 
 def build() -> typer.Typer:
     """The whole command line. Its modules import what is heavy inside their functions: `pipeline --help` answers at once."""
-    from pipeline_project.cli import bench, cycle, db, demo, doctor, execution, items, policy, pools, resources, solve, up, upkeep
+    from pipeline_project.cli import alerts, bench, cycle, db, demo, doctor, execution, items, policy, pools, resources, solve, up, upkeep
     from pipeline_project.cli import run as programs
 
     app = typer.Typer(
@@ -41,6 +41,7 @@ def build() -> typer.Typer:
     app.command("solve", rich_help_panel=SELECTION, epilog=solve.EXAMPLES)(solve.solve)
     app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
+    app.add_typer(alerts.app, name="alerts", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)
     return app
 

@@ -1,4 +1,4 @@
-"""The engine: five groups of use cases over one database and one root of artifacts."""
+"""The engine: six groups of use cases over one database and one root of artifacts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pipeline_project.engine.alerts import Alerts
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import Execution
 from pipeline_project.engine.inquiry import Inquiry
@@ -28,6 +29,7 @@ class Engine:
     execution: Execution
     upkeep: Upkeep
     inquiry: Inquiry
+    alerts: Alerts
 
     @classmethod
     def over(cls, database: Database, artifacts: Artifacts, *, timezone: str) -> Engine:
@@ -41,6 +43,7 @@ class Engine:
             execution=Execution(database),
             upkeep=Upkeep(database, artifacts, cycles),
             inquiry=Inquiry(database, artifacts, timezone),
+            alerts=Alerts(database),
         )
 
     @classmethod

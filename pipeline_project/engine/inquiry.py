@@ -139,9 +139,15 @@ class Inquiry:
             found = pools.find(connection, pool)
             return {**feed.overlooked(connection, found), "max_age_s": found.policy.checks.max_age}
 
-    def alerts(self, *, most: int = 50) -> list[Row]:
+    def alerts(self, *, pool: str | None = None, state: str | None = None, most: int = 50) -> list[Row]:
+        """Newest first, each with what its routes were told."""
         with self._database.begin() as connection:
-            return alerts.listing(connection, most=most)
+            return alerts.listing(connection, pool=pool, state=state, most=most)
+
+    def alert_routes(self) -> list[Row]:
+        """How delivery to each route goes."""
+        with self._database.begin() as connection:
+            return alerts.route_states(connection)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         with self._database.begin() as connection:

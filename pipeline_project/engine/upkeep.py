@@ -15,8 +15,7 @@ from pipeline_project.core.errors import PipelineError, Refused
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
-from pipeline_project.store.alerts import Alert
+from pipeline_project.store import cycles, invariants, items, leases, pools
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 
@@ -56,12 +55,6 @@ class Upkeep:
                 cycles.advance_clock(connection, until)
         except ProgrammingError as refusal:
             raise Refused(str(refusal.orig).splitlines()[0]) from refusal
-
-    @repeatable
-    def raise_alert(self, alert: Alert) -> bool:
-        """Keep it for whoever is on duty; False when it was raised before."""
-        with self._database.begin() as connection:
-            return alerts.add(connection, alert)
 
     def check(self) -> list[dict[str, Any]]:
         """Broken invariants, with their rows; empty on a healthy database."""

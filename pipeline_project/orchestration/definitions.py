@@ -25,7 +25,7 @@ def control_room(chosen: Settings) -> dg.Definitions:
         asset_checks=checks.checks(partitions),
         jobs=[jobs.live_cycle, jobs.sweep, jobs.pull_sources],
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
-        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs],
+        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs, alerts.recovered_runs, alerts.alert_watch],
         resources={"engine": resources.engine, "artifacts": io.artifacts},
         executor=dg.in_process_executor,  # a process for each step would start Python eleven times a cycle
     )

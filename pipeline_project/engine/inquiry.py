@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from pipeline_project.core.policy import Policy
-from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, own_queries, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -28,6 +28,7 @@ class Changes:
     day      the same in the installation's time zone
     awake    active pools where something happened that may change what a cycle selects
     active   all active pools
+    writing  pools whose cycle somebody writes or unwrites at this moment: another would be refused
     """
 
     horizon: str
@@ -35,6 +36,7 @@ class Changes:
     day: date
     awake: list[str]
     active: list[str]
+    writing: list[str]
 
 
 class Inquiry:
@@ -125,6 +127,7 @@ class Inquiry:
                 day=cycles.today(connection, self._timezone),
                 awake=list(feed.woken(connection, after=after, horizon=horizon, since=since)),
                 active=feed.active_pools(connection),
+                writing=feed.writing_pools(connection),
             )
 
     def starving(self, pool: str, *, most: int = 10) -> list[Row]:
@@ -148,6 +151,11 @@ class Inquiry:
         """How delivery to each route goes."""
         with self._database.begin() as connection:
             return alerts.route_states(connection)
+
+    def rows(self, query: str, *, pool: str, cycle: str, day: date | None, most: int = 1000) -> list[Row]:
+        """What a stranger's query returns, read as pipeline_reader and for a limited time. Raises Refused, with PostgreSQL's words."""
+        with self._database.begin(repeatable=True) as connection:
+            return own_queries.rows(connection, query, pool=pool, cycle=cycle, day=day, most=most)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         with self._database.begin() as connection:

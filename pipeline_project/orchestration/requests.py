@@ -61,7 +61,7 @@ class CycleRequest:
         return {MODE_TAG: str(self.mode), POOL_TAG: self.pool}
 
     def run_request(self, run_key: str) -> dg.RunRequest:
-        """Dagster's own retries are off for it: whoever asks for a live cycle asks again by itself, and two would get in each other's way."""
+        """Dagster's own retries are off for it: whoever asks for a live cycle asks again by itself, and both together would collide."""
         return dg.RunRequest(run_key=run_key, partition_key=self.partition_key, tags={**self.tags, MAX_RETRIES_TAG: "0"})
 
 

@@ -1,8 +1,8 @@
-"""`pipeline bench cycle`, `pipeline bench selection`, `pipeline bench repair`: measurements as commands."""
+"""`pipeline bench cycle`, `claim`, `selection`, `repair`: measurements as commands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -36,6 +36,60 @@ def cycle(
     results = [_measure(family, peer.strip()) for peer in through.split(",")]
     shown = ("peer", "items", "demands", "import_items_s", "cycle_s", "seconds", "per_second", "selected", "gap", "peak_mb")
     console.emit({"results": results}, as_json=as_json, human=[console.table("cycle", results, shown)])
+
+
+@app.command(
+    "claim",
+    epilog=examples(
+        "pipeline bench claim",
+        "pipeline bench claim --peers pipeline,raw,pgqueuer --workers 1,2,4 --batch 1,10,100,1000 --json",
+        "pipeline bench claim --peers pipeline,raw --workers 1 --batch 1 --snapshot 60",
+    ),
+)
+def claim(
+    peers: Annotated[
+        str, typer.Option(help="Who: some of pipeline, sql, raw, procrastinate, pgqueuer.")
+    ] = "pipeline,raw,procrastinate,pgqueuer",
+    workers: Annotated[str, typer.Option(help="Processes that claim at the same time.")] = "1,2,4",
+    batch: Annotated[str, typer.Option(help="Items of one claim.")] = "1,10,100,1000",
+    items: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Items of a run of batch 1; others have sqrt(batch) times as many.")
+    ] = 500,
+    snapshot: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds that another session holds a snapshot while claims are timed; 0 = not asked.")
+    ] = 0,
+    as_json: console.Json = False,
+) -> None:
+    """Claims and completions a second of items with one demand each: ours, the fewest statements by hand, two queues, on one server."""
+    from pipeline_project import settings
+    from pipeline_project.bench import claim as bench
+
+    protocol = bench.Protocol(
+        peers=_claimers(peers, bench.PEERS, bench.EXTRA),
+        workers=_listed("--workers", workers, int, "whole numbers from 1 to 64", lambda value: 1 <= value <= 64),
+        batches=_listed("--batch", batch, int, "whole numbers from 1 to 10000", lambda value: 1 <= value <= 10_000),
+        items=items,
+        snapshot_s=snapshot,
+    )
+    report = bench.compare(protocol, settings.load(), lambda row: console.err.print(" ".join(f"{k}={v}" for k, v in row.items())))
+    shown = ("peer", "batch", "workers", "per_second", "items", "seconds", "snapshot_s", "claim_p50_ms", "claim_p99_ms")
+    console.emit(report, as_json=as_json, human=[console.table("claim and complete", report["results"], shown), str(report["server"])])
+    if report["invariants_violated"]:
+        raise CheckFailed(f"{report['invariants_violated']} invariants are violated after the runs")
+
+
+def _claimers(text: str, known: Sequence[str], extra: Mapping[str, str]) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--peers: expected some of {', '.join(known)}, found {name!r}")
+        if name in extra and find_spec(name) is None:
+            raise UsageError(
+                f"--peers: {name} is not installed; `./pipeline exec -- python -m pip install {extra[name]}` brings it, or leave it out"
+            )
+    if not names:
+        raise UsageError(f"--peers: expected some of {', '.join(known)}, found {text!r}")
+    return names
 
 
 @app.command(

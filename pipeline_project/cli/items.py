@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_project.cli import console, receipts, session
+from pipeline_project.cli import console, lineage, receipts, session
 from pipeline_project.cli.arguments import File, Key, Keys, Limit, Pool, Reason, examples, json_text
 from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.core.lifecycle import State
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Items: bring them in, look at them, change them, ask why one was not selected.")
 
 FACTS = (
-    *("state", "reason", "weight", "payload", "not_before", "expires_at", "bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
+    *("state", "reason", "error", "result", "weight", "payload", "not_before", "expires_at"),
+    *("bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
     *("executor", "token", "lease_until", "attempts", "origin", "submitted_at", "version", "revision"),
 )
 """What a person is shown of an item, the important first; --json has all."""
@@ -138,6 +139,8 @@ def why(key: Key, pool: Pool, database: console.DatabaseName = None, as_json: co
     """Why an item is where it is: what the newest cycles decided about it, and who stood in its way."""
     with session.engine(database, pool=pool) as engine:
         answer = engine.inquiry.why(pool, key)
+    for verdict in answer["verdicts"]:
+        verdict["page"] = lineage.page(pool, verdict)
     human: list[Any] = [answer["sentence"] + "."]
     newest = answer["verdicts"][0] if answer["verdicts"] else {}
     if newest.get("blockers"):
@@ -146,17 +149,25 @@ def why(key: Key, pool: Pool, database: console.DatabaseName = None, as_json: co
         columns = ["cycle", "cycle_status", "day", "published_at", "verdict", "rank", "weight", "reason"]
         verdicts = [{**verdict, "cycle": console.brief(verdict["cycle"])} for verdict in answer["verdicts"]]
         human.append(console.table("What the newest cycles decided", verdicts, columns))
+        told = ("policy_version", "policy_hash", "engine_version", "solvers", "seed", "selection_hash", "artifact", "page")
+        human.append(console.facts(f"Cycle {console.brief(newest['cycle'])} decided by", {name: newest[name] for name in told}))
     console.emit(answer, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline items timeline job-7 --pool nightly"))
 def timeline(key: Key, pool: Pool, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Every move of an item that the audit trail holds, oldest first."""
+    """Every move of an item, oldest first: with who (logged in, and claimed to be), why, cycle, token and version.
+
+    Events of its pool that mattered to it stand between them: policies, pauses, its cycles, capacities of what it demands.
+    """
     with session.engine(database, pool=pool) as engine:
         moves = engine.inquiry.timeline(pool, key)
-    shown = [{**move, "cycle": console.brief(move["cycle"] or "")} for move in moves]
-    columns = ["at", "event", "from_state", "to_state", "version", "cycle", "token", "actor", "reason"]
-    document = {"item": key, "pool": pool, "transitions": moves}
+        events = engine.inquiry.beside(pool, key)
+    document = {"item": key, "pool": pool, "transitions": moves, "pool_events": events}
+    named = [{**event, "event": event["kind"], "detail": event["detail"] or None} for event in events]
+    shown = [{**row, "cycle": console.brief(row["cycle"] or ""), "as": row["session_name"]} for row in [*moves, *named]]
+    shown.sort(key=lambda row: row["at"])  # stable: what shares an instant keeps its order
+    columns = ["at", "event", "from_state", "to_state", "version", "revision", "cycle", "token", "actor", "as", "reason", "detail"]
     console.emit(document, as_json=as_json, human=[console.table(f"Timeline of {key}", shown, columns)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -11,11 +10,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline_project.core.errors import PipelineError, Refused
+from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.alerts import Alerts
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
-from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import cycles, invariants, items, leases, pools
+from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 
@@ -25,16 +26,19 @@ BATCH: Final = 2_000
 """Items one transaction of a sweep moves: executors wait for it no longer than a blink."""
 
 SWEEPER: Final = "sweep"
+NOT_SEALED: Final = "audit_not_sealed"
 
 
 class Upkeep:
-    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts
         self._cycles = cycles
+        self._audit = audit
+        self._alerts = Alerts(database)
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts.
+        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts, seal.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
@@ -42,10 +46,11 @@ class Upkeep:
         return {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
-            "leases_lapsed": self._until_none(self._fail_lapsed),
+            **self._fail_lapsed(),
             "cycles_finished": self._finish_lapsed(),
             "plans_forgotten": self._forget_plans(),
             "artifacts_dropped": self._drop_artifacts(),
+            "sealed": self._seal(),
         }
 
     def advance_clock(self, until: datetime) -> None:
@@ -79,17 +84,18 @@ class Upkeep:
         with self._database.begin(actor=SWEEPER) as connection:
             return len(items.release_lapsed_holds(connection, most=BATCH))
 
+    def _fail_lapsed(self) -> dict[str, int]:
+        """A pool at a time; one of whose claims another sweep was quicker with counts nothing, and ends this one's turn."""
+        total = {"leases_lapsed": 0, "executors_lost": 0}
+        while (step := self._lapse())[0]:
+            total["leases_lapsed"] += step[0]
+            total["executors_lost"] += step[1]
+        return total
+
     @repeatable
-    def _fail_lapsed(self) -> int:
+    def _lapse(self) -> tuple[int, int]:
         with self._database.begin(actor=SWEEPER) as connection:
-            by_pool: dict[int, list[tuple[int, int]]] = defaultdict(list)
-            for item, token, pool_id in leases.lapsed(connection, most=BATCH):
-                by_pool[pool_id].append((item, token))
-            for pool_id, claims in by_pool.items():
-                fail_claims(
-                    connection, pools.by_id(connection, pool_id), claims, reason="lease lost", error="no heartbeat before the lease ended"
-                )
-            return sum(map(len, by_pool.values()))
+            return leases.lapse(connection, most=BATCH)
 
     def _finish_lapsed(self) -> int:
         try:
@@ -97,6 +103,16 @@ class Upkeep:
         except PipelineError as failure:  # the sweep's other duties must not wait for one cycle; it is met again next time
             log.error("a lapsed cycle could not be finished: %s", failure)
             return 0
+
+    def _seal(self) -> int:
+        try:
+            sealed = int(self._audit.seal()["rows"])
+        except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
+            log.error("the audit trail was not sealed: %s", failure)
+            self._alerts.begin(Alert(kind=NOT_SEALED, severity="error", message=str(failure), dedupe_key=NOT_SEALED))
+            return 0
+        self._alerts.end(NOT_SEALED)
+        return sealed
 
     @repeatable
     def _make_partitions(self) -> None:

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
 
+    alert_routes: Path | None = Field(None, description="Who is told of which alerts, a YAML file; default <home>/alert-routes.yaml")
+    alert_targets: str = Field(
+        "", description="Loopback and private networks that webhooks may reach, such as 10.1.0.0/16,127.0.0.1/32; none by default"
+    )
+    checks: Path | None = Field(None, description="Folder of your own checks, *.sql and *.py; default <home>/checks")
+    snapshot_suite: Path | None = Field(None, description="Great Expectations suite of the snapshot, a JSON file; default the built-in one")
+
     @property
     def state_dir(self) -> Path:
         return self.home.absolute()
@@ -39,6 +46,14 @@ class Settings(BaseSettings):
     @property
     def artifacts_root(self) -> str:
         return self.artifacts or str(self.state_dir / "artifacts")
+
+    @property
+    def alert_routes_file(self) -> Path:
+        return self.alert_routes or self.state_dir / "alert-routes.yaml"
+
+    @property
+    def checks_folder(self) -> Path:
+        return self.checks or self.state_dir / "checks"
 
     @property
     def roots_folder(self) -> Path:

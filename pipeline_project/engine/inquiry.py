@@ -10,7 +10,7 @@ from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
-from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, own_queries, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -44,6 +44,7 @@ class Changes:
     day      the same in the installation's time zone
     awake    active pools where something happened that may change what a cycle selects
     active   all active pools
+    writing  pools whose cycle somebody writes or unwrites at this moment: another would be refused
     """
 
     horizon: str
@@ -51,6 +52,7 @@ class Changes:
     day: date
     awake: list[str]
     active: list[str]
+    writing: list[str]
 
 
 class Inquiry:
@@ -154,6 +156,7 @@ class Inquiry:
                 day=cycles.today(connection, self._timezone),
                 awake=list(feed.woken(connection, after=after, horizon=horizon, since=since)),
                 active=feed.active_pools(connection),
+                writing=feed.writing_pools(connection),
             )
 
     def starving(self, pool: str, *, most: int = 10) -> list[Row]:
@@ -168,9 +171,20 @@ class Inquiry:
             found = pools.find(connection, pool)
             return {**feed.overlooked(connection, found), "max_age_s": found.policy.checks.max_age}
 
-    def alerts(self, *, most: int = 50) -> list[Row]:
+    def alerts(self, *, pool: str | None = None, state: str | None = None, most: int = 50) -> list[Row]:
+        """Newest first, each with what its routes were told."""
         with self._database.begin() as connection:
-            return alerts.listing(connection, most=most)
+            return alerts.listing(connection, pool=pool, state=state, most=most)
+
+    def alert_routes(self) -> list[Row]:
+        """How delivery to each route goes."""
+        with self._database.begin() as connection:
+            return alerts.route_states(connection)
+
+    def rows(self, query: str, *, pool: str, cycle: str, day: date | None, most: int = 1000) -> list[Row]:
+        """What a stranger's query returns, read as pipeline_reader and for a limited time. Raises Refused, with PostgreSQL's words."""
+        with self._database.begin(repeatable=True) as connection:
+            return own_queries.rows(connection, query, pool=pool, cycle=cycle, day=day, most=most)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         with self._database.begin() as connection:

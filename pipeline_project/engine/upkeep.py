@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
 from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.alerts import Alerts
 from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, catalog, check_marks, cycles, invariants, items, leases
+from pipeline_project.store import catalog, check_marks, cycles, invariants, items, leases
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
@@ -27,6 +28,7 @@ BATCH: Final = 2_000
 """Items one transaction of a sweep moves: executors wait for it no longer than a blink."""
 
 SWEEPER: Final = "sweep"
+NOT_SEALED: Final = "audit_not_sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class Upkeep:
         self._cycles = cycles
         self._audit = audit
         self._retention = Retention(database, artifacts)
+        self._alerts = Alerts(database)
 
     def sweep(self) -> dict[str, int]:
         """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, seal the trail, drop what is old, archive.
@@ -72,12 +75,6 @@ class Upkeep:
                 cycles.advance_clock(connection, until)
         except ProgrammingError as refusal:
             raise Refused(str(refusal.orig).splitlines()[0]) from refusal
-
-    @repeatable
-    def raise_alert(self, alert: Alert) -> bool:
-        """Keep it for whoever is on duty; False when it was raised before."""
-        with self._database.begin() as connection:
-            return alerts.add(connection, alert)
 
     def check(self) -> list[dict[str, Any]]:
         """Broken invariants of everything there is, with their rows; empty on a healthy database."""
@@ -150,13 +147,13 @@ class Upkeep:
 
     def _seal(self) -> int:
         try:
-            return int(self._audit.seal()["rows"])
+            sealed = int(self._audit.seal()["rows"])
         except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
             log.error("the audit trail was not sealed: %s", failure)
-            self.raise_alert(
-                Alert(kind="audit_not_sealed", severity="error", message=str(failure), dedupe_key=f"audit_not_sealed:{failure}")
-            )
+            self._alerts.begin(Alert(kind=NOT_SEALED, severity="error", message=str(failure), dedupe_key=NOT_SEALED))
             return 0
+        self._alerts.end(NOT_SEALED)
+        return sealed
 
     @repeatable
     def _remember_check(self, horizon: str, *, full: bool) -> None:

@@ -17,8 +17,9 @@ from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITER: Final = "pipeline_writer"
+READER: Final = "pipeline_reader"
 LOGIN: Final = "pipeline"
-"""The embedded server's ordinary user: a member of the writer role and nothing else."""
+"""The embedded server's ordinary user: a member of the writer and the reader role and nothing else."""
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
 SESSION: Final = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}

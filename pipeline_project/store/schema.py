@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,10 +16,10 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch, Unknown
-from pipeline_project.store.database import LOGIN, WRITER, Database
+from pipeline_project.store.database import LOGIN, READER, WRITER, Database
 
 OWNER: Final = "pipeline_owner"
-ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", "pipeline_reader", "pipeline_auditor")
+ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", READER, "pipeline_auditor")
 DEADLOCK: Final = "40P01"
 LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
 
@@ -49,6 +49,7 @@ def migrate(database: Database, *, simulation_start: datetime | None = None, rev
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
         connection.execute(sa.text(f'grant temporary on database "{connection.engine.url.database}" to {WRITER}'))
+        _let_read(connection, LOGIN if database.server else "current_user")
         if database.server:  # a place for the tables that sources read; on other servers their owner has one already
             connection.execute(sa.text(f"grant create on schema public to {LOGIN}"))
         connection.execute(sa.text(f"set local role {OWNER}"))
@@ -142,6 +143,15 @@ def _create_roles_and_database(database: Database) -> None:
         name = database.admin.database
         if not connection.scalar(sa.text("select count(*) from pg_database where datname = :name"), {"name": name}):
             connection.execute(sa.text(f"create database \"{name}\" encoding 'UTF8' template template0"))
+
+
+def _let_read(connection: sa.Connection, user: str) -> None:
+    """The engine reads strangers' queries as the reader, who may do nothing else. Where we may not grant it, an administrator must."""
+    who = connection.execute(sa.text("select session_user")).scalar_one() if user == "current_user" else user
+    if connection.scalar(sa.text("select pg_has_role(:who, :reader, 'usage')"), {"who": who, "reader": READER}):
+        return
+    with suppress(ProgrammingError), connection.begin_nested():
+        connection.execute(sa.text(f'grant {READER} to "{who}"'))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pipeline_project.orchestration.inprocess import ControlRoom
 from tests.orchestration.conftest import TODAY
 from tests.world import World
 
+LOG = "pipeline_project.engine.alerts"
 BROKEN: list[dict[str, Any]] = [{"name": "over_allocated", "rows": 1, "examples": [{"key": "gate"}]}]
 
 
@@ -38,14 +39,14 @@ def test_a_failed_check_of_a_run_that_succeeded_raises_one_alert(
 ) -> None:
     cursor = look(contested, instance, None)
     room.run_cycle("p", TODAY)
-    with caplog.at_level(logging.WARNING, alerts.__name__):
+    with caplog.at_level(logging.WARNING, LOG):
         after = look(contested, instance, cursor)
         look(contested, instance, cursor)  # a tick that was cut off comes again
     (alert,) = contested.engine.inquiry.alerts()
     assert (alert["kind"], alert["severity"], alert["pool"]) == ("check_failed", "error", "p")
     assert alert["message"].startswith("ledger_invariants_hold of committed_decisions: over_allocated: 1 rows")
     assert alert["detail"]["partition"] == "2026-01-15|p"
-    assert len([record for record in caplog.records if record.name == alerts.__name__]) == 1
+    assert len([record for record in caplog.records if record.name == LOG]) == 1
     assert after != cursor
 
 

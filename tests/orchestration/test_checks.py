@@ -44,7 +44,7 @@ def test_what_the_engine_makes_passes(contested: World, snapshot: Snapshot, grap
     engine = contested.engine
     report = engine.cycles.commit(proposal)
     made = {"pending_items": snapshot, "conflict_graph": graph, "proposed_selections": proposal, "committed_decisions": report}
-    found = {check.judge.__name__: check.judge(made[asset], engine) for asset, judged in checks.CHECKS.items() for check in judged}
+    found = {check.called: check.judge(made[asset], engine) for asset, judged in checks.CHECKS.items() for check in judged}
     assert {name: faults for name, faults in found.items() if faults} == {}
     assert len(found) == 7
 
@@ -155,6 +155,24 @@ def test_a_ledger_that_was_tampered_with_breaks_an_invariant(database: Database,
         connection.exec_driver_sql("update pipeline.resource set in_use = 2")
     (fault,) = checks.ledger_invariants_hold(report, engine)
     assert fault.startswith("in_use_drifted: 1 rows")
+
+
+def test_a_failed_check_names_its_rows_in_a_table(contested: World) -> None:
+    report = contested.cycle()
+    contested.advance(days=1, seconds=1)
+    check = next(check for check in checks.CHECKS["committed_decisions"] if check.called == "nobody_starves")
+    result = checks.result("committed_decisions", check, report, contested.engine)
+    table = result.metadata["rows"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [(record.data["key"], record.data["waited_s"]) for record in table.records] == [("light", 86401), ("middle", 86401)]
+
+
+def test_how_much_a_failed_check_matters_is_the_policys_to_say(contested: World) -> None:
+    contested.policy({"checks": {"severity": {"nobody_starves": "error"}}})
+    report = contested.cycle()
+    contested.advance(days=1, seconds=1)
+    check = next(check for check in checks.CHECKS["committed_decisions"] if check.called == "nobody_starves")
+    assert checks.result("committed_decisions", check, report, contested.engine).severity is dg.AssetCheckSeverity.ERROR
 
 
 def test_a_blocking_check_keeps_the_decisions_from_being_written(

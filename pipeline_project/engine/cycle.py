@@ -330,6 +330,10 @@ class Cycles:
         fence = self._take_over(cycle)
         if fence is None:
             return
+        with self._letting_go(cycle, fence):
+            self._finish_as(cycle, fence)
+
+    def _finish_as(self, cycle: Cycle, fence: int) -> None:
         if cycle["status"] == CycleStatus.ROLLING_BACK:
             self._unwind(cycle, fence, cycle["reason"], cycle["hold_s"])
         elif (proposal := self._stored(cycle)) is not None:

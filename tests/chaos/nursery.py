@@ -21,10 +21,7 @@ from tests.world import World
 
 
 class Nursery:
-    """`with Nursery(engine) as nursery: nursery.kill(...)`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._where = {"url": engine.database.url.render_as_string(hide_password=False), "artifacts": engine.artifacts.root}
+    """`with Nursery() as nursery: nursery.kill(...)`."""
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.chaos.nursery"]
@@ -37,10 +34,11 @@ class Nursery:
         self._process.wait(30)
         self._process.stdout.close()
 
-    def kill(self, act: str, pool: str, prepared: Any, n: int) -> int:
+    def kill(self, engine: Engine, act: str, pool: str, prepared: Any, n: int) -> int:
         """A process makes the call and is killed before its n-th step: its end as `os.wait` tells it, 0 when the call came through."""
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps({**self._where, "act": act, "pool": pool, "prepared": prepared, "n": n}) + "\n")
+        where = {"url": engine.database.url.render_as_string(hide_password=False), "artifacts": engine.artifacts.root}
+        self._process.stdin.write(json.dumps({**where, "act": act, "pool": pool, "prepared": prepared, "n": n}) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 

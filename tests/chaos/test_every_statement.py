@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.embedded import EmbeddedPostgres
 from tests.chaos.acts import ACTS, Act, furnished
-from tests.chaos.breaking import NEVER, Broken, Deed, at_step, fail, terminator
+from tests.chaos.breaking import NEVER, Broken, at_step, fail, terminator
 from tests.chaos.depth import Depth
 from tests.chaos.nursery import Nursery
 from tests.chaos.wire import SOCKET, Proxy
@@ -37,6 +37,8 @@ from tests.world import NOON, World, entered
 
 POINTS_LIMIT = 400
 """No call below has so many steps."""
+
+NUMBERS = count(1)
 
 Break = Callable[[World, Any, int], bool]
 """Makes the call in this pool, broken at its n-th point; whether it came so far."""
@@ -50,11 +52,8 @@ class Bench:
     act: Act
     name: str
 
-    def __post_init__(self) -> None:
-        self._numbers = count(1)
-
     def world(self) -> tuple[World, Any]:
-        world = furnished(self.engine, f"p{next(self._numbers)}")
+        world = furnished(self.engine, f"{self.name}-{next(NUMBERS)}")
         return world, self.act.prepare(world)
 
     def steps(self) -> int:
@@ -79,9 +78,29 @@ class Bench:
                 raise
 
 
+@pytest.fixture(scope="module")
+def shared(clones: Callable[[], AbstractContextManager[Database]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One simulated database for all of a worker's breaks, each in a pool of its own."""
+    with clones() as database:
+        tell_the_time(database)
+        yield Engine.over(database, Artifacts(str(tmp_path_factory.mktemp("breaks") / "artifacts")), timezone="UTC")
+
+
+def tell_the_time(database: Database) -> None:
+    with entered(database) as connection:
+        run(connection, "insert into pipeline.clock (at) values (:at)", at=NOON)
+        run(connection, "select pipeline.ensure_partitions(2)")
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as running:
+        yield running
+
+
 @pytest.fixture
-def bench(simulation: Database, engine: Engine, request: pytest.FixtureRequest) -> Bench:
-    return Bench(engine, ACTS[request.param], request.param)
+def bench(shared: Engine, request: pytest.FixtureRequest) -> Bench:
+    return Bench(shared, ACTS[request.param], request.param)
 
 
 def attempted(act: Act, world: World, prepared: Any) -> None:
@@ -107,16 +126,14 @@ def test_broken_in_this_process_and_made_again_it_happened_once(bench: Bench, de
 
 
 @every_act
-def test_killed_and_made_again_by_another_it_happened_once(bench: Bench, depth: Depth) -> None:
-    with Nursery(bench.engine) as nursery:
+def test_killed_and_made_again_by_another_it_happened_once(bench: Bench, depth: Depth, nursery: Nursery) -> None:
+    def broken(world: World, prepared: Any, n: int) -> bool:
+        ended = nursery.kill(bench.engine, bench.name, world.pool, prepared, n)
+        assert ended in (0, -signal.SIGKILL)
+        let_leases_lapse(bench.engine)
+        return ended != 0
 
-        def broken(world: World, prepared: Any, n: int) -> bool:
-            ended = nursery.kill(bench.name, world.pool, prepared, n)
-            assert ended in (0, -signal.SIGKILL)
-            let_leases_lapse(bench.engine)
-            return ended != 0
-
-        bench.break_at(depth.some(range(1, bench.steps() + 1)), broken)
+    bench.break_at(depth.some(range(1, bench.steps() + 1)), broken)
 
 
 @every_act
@@ -134,7 +151,7 @@ def test_cut_off_on_the_wire_and_made_again_it_happened_once(bench: Bench, depth
             return done
 
         requests, commits = counted(proxy, behind, bench)
-        chosen = sorted({*depth.some(range(1, requests + 1)), *depth.some(commits, one_in=2)})
+        chosen = sorted({*depth.some(range(1, requests + 1)), *depth.some(commits, one_in=3)})
         bench.break_at(chosen, call)
 
 
@@ -191,9 +208,7 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with folder_for_a_server() as home:
         database = Database.find("crash", Settings(home=home))
         schema.create(database)
-        with entered(database) as connection:
-            run(connection, "insert into pipeline.clock (at) values (:at)", at=NOON)
-            run(connection, "select pipeline.ensure_partitions(2)")
+        tell_the_time(database)
         yield Engine.over(database, Artifacts(str(tmp_path_factory.mktemp("crash") / "artifacts")), timezone="UTC")
         server = database.server
         database.close()

@@ -19,7 +19,7 @@ import pytest
 from pipeline_project.core.errors import PipelineError, Retryable
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
-from pipeline_project.engine.upkeep import Upkeep
+from tests.chaos.acts import reaper
 from tests.chaos.depth import Depth
 from tests.chaos.turns import STEPS_LIMIT, Player, Stage
 from tests.store.planting import run
@@ -44,17 +44,6 @@ def planned(world: World) -> str:
     for weight, key in enumerate("abc", 1):
         world.submit(key, weight, {"node": 1})
     return str(world.engine.cycles.plan(world.pool)["cycle"])
-
-
-class Reaper(Upkeep):
-    """Without a look at the artifacts of every pool: it races with nobody, and here there are a hundred pools."""
-
-    def _drop_artifacts(self) -> int:
-        return 0
-
-
-def reaper(world: World) -> Reaper:
-    return Reaper(world.engine.database, world.engine.artifacts, another_owner(world))
 
 
 def commit(world: World, key: str) -> Deed:

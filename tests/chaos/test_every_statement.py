@@ -6,15 +6,11 @@ A step is a statement or a COMMIT; how many there are is found by a call that is
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -22,13 +18,11 @@ import sqlalchemy as sa
 
 from pipeline_project.core.errors import PipelineError
 from pipeline_project.engine.engine import Engine
-from pipeline_project.settings import Settings
-from pipeline_project.store import schema
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
-from pipeline_project.store.embedded import EmbeddedPostgres
 from tests.chaos.acts import ACTS, Act, furnished
 from tests.chaos.breaking import NEVER, Broken, at_step, fail, terminator
+from tests.chaos.crashing import crash, database_of_its_own
 from tests.chaos.depth import Depth
 from tests.chaos.nursery import Nursery
 from tests.chaos.wire import SOCKET, Proxy
@@ -188,7 +182,6 @@ def let_leases_lapse(engine: Engine) -> None:
 
 @pytest.mark.parametrize("name", ["commit", "claim", "complete", "rollback", "sweep", "import"])
 def test_the_server_crashes_and_what_is_made_again_happened_once(crashing: Engine, depth: Depth, name: str) -> None:
-    """`pg_ctl -m immediate`: nothing is written down any more, and the next start recovers from the log."""
     bench = Bench(crashing, ACTS[name], name)
     server = crashing.database.server
     assert server is not None
@@ -204,32 +197,5 @@ def test_the_server_crashes_and_what_is_made_again_happened_once(crashing: Engin
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A server of its own: the suite's is used by others."""
-    with folder_for_a_server() as home:
-        database = Database.find("crash", Settings(home=home))
-        schema.create(database)
-        tell_the_time(database)
+    with database_of_its_own() as database:
         yield Engine.over(database, Artifacts(str(tmp_path_factory.mktemp("crash") / "artifacts")), timezone="UTC")
-        server = database.server
-        database.close()
-        assert server is not None
-        server.stop()
-
-
-@contextmanager
-def folder_for_a_server() -> Iterator[Path]:
-    """Not below pytest's own, which the server's account cannot enter."""
-    home = Path(tempfile.mkdtemp(prefix="pipeline-crash-"))
-    home.chmod(0o711)
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home.rename(home.with_suffix(".gone")))
-
-
-def crash(server: EmbeddedPostgres) -> None:
-    """And start again: the call goes on while the server is back, or has to be made again."""
-    programs, account = server.server.binaries.folder, server.server.account
-    stop = [str(programs / "pg_ctl"), "-D", str(server.server.data), "-m", "immediate", "-s", "-w", "stop"]
-    subprocess.run(stop, check=True, cwd="/", **account.dropping())
-    server._ensure_running()

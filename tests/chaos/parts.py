@@ -20,13 +20,16 @@ from typing import Any, Final, Self
 
 from pipeline_project.core.errors import PipelineError, Refused, Retryable, StalePlan
 from pipeline_project.engine.engine import Engine
+from pipeline_project.solvers.portfolio import solve
+from pipeline_project.solvers.solver import Budget
 from pipeline_project.store import cycles
 from tests.chaos.nursery import engine_at
+from tests.solvers.packing_problems import random_problem
 
 CYCLE_LEASE_S: Final = 2
 """A cycle whose owner was killed is taken over after so long; a minute, where nobody kills for sport."""
 
-POLICY: Final = {
+POLICY: Final[dict[str, Any]] = {
     "ttl": {"hold": "1s", "lease": "1s"},
     "retries": {"max_attempts": 3, "backoff": "0s", "on_failure": "requeue"},
     "solver": {"steps": 100_000},
@@ -81,9 +84,11 @@ class Part:
 
     def execute(self) -> None:
         claims = [(row["item"], row["token"]) for row in self.engine.execution.claim(self.pool, f"e{self.dice.randrange(3)}", most=3)]
+        if not claims:
+            return
         self.acknowledged("claim", claims)
         fate = self.dice.random()
-        if not claims or fate < 0.2:
+        if fate < 0.2:
             return  # forgotten
         if fate < 0.4:
             answers = self.engine.execution.fail(self.pool, claims, error="boom")
@@ -146,6 +151,7 @@ class Troupe:
 
 
 def main() -> None:
+    solve(random_problem(1, n=30, m=6, rows=2), Budget(steps=POLICY["solver"]["steps"]), 0, None)  # every child has the compiled loops
     for line in sys.stdin:
         request = json.loads(line)
         if "kill" in request:

@@ -153,6 +153,17 @@ def cycle_x_last_member(world: World) -> tuple[Deed, Deed]:
     return partial(another_owner(world).run, world.pool), lambda: world.submit_all({"key": "z", **member}).accepted
 
 
+def commit_x_takeover(world: World) -> tuple[Deed, Deed]:
+    """An owner who was thought dead and is not: its lease lapses, a reaper finishes its cycle, and it goes on where it was."""
+    key = planned(world)
+
+    def fall_silent_and_sweep() -> None:
+        world.advance(seconds=61)
+        reaper(world).sweep()
+
+    return commit(world, key), fall_silent_and_sweep
+
+
 def sweep_x_sweep(world: World) -> tuple[Deed, Deed]:
     """Two reapers find an expired item, a lapsed hold, a lapsed lease and a cycle whose owner fell silent: each is dealt with once."""
     planned(world)
@@ -185,6 +196,7 @@ PAIRS: list[Setting] = [
     complete_x_lapse,
     commit_x_late_member,
     cycle_x_last_member,
+    commit_x_takeover,
     sweep_x_sweep,
 ]
 

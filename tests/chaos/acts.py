@@ -26,12 +26,14 @@ POLICY: Final = {"ttl": {"hold": "300d", "lease": "300d"}, "solver": {"steps": 1
 class Act:
     """prepare  furnishes a new pool and gives what the call needs
     call     may be made twice: the second time it does what the first has not done
+    repeats  a lost connection is not its caller's business: every transaction of it is repeated by the engine itself
     check    looks at the pool after a call that was broken and made again; it fails where something is lost or happened twice
     """
 
     prepare: Callable[[World], Any]
     call: Callable[[World, Any], Any]
     check: Callable[[World], None]
+    repeats: bool = False
 
 
 def furnished(engine: Engine, pool: str) -> World:
@@ -219,13 +221,20 @@ ACTS: Final[dict[str, Act]] = {
     "plan": Act(prepare=lambda _: None, call=lambda world, _: _plan(world), check=_planned),
     "commit": Act(prepare=_plan, call=lambda world, key: world.engine.cycles.commit_planned(key, pool=world.pool), check=_committed),
     "claim": Act(prepare=_run, call=lambda world, _: world.claim(), check=_claimed),
-    "complete": Act(prepare=_claims, call=_complete, check=_completed),
-    "fail": Act(prepare=_claims, call=_fail, check=_failed),
-    "heartbeat": Act(prepare=_claims, call=lambda world, _: world.engine.execution.heartbeat(world.pool, "e"), check=_beaten),
+    "complete": Act(prepare=_claims, call=_complete, check=_completed, repeats=True),
+    "fail": Act(prepare=_claims, call=_fail, check=_failed, repeats=True),
+    "heartbeat": Act(prepare=_claims, call=lambda world, _: world.engine.execution.heartbeat(world.pool, "e"), check=_beaten, repeats=True),
     "rollback": Act(prepare=_run, call=lambda world, key: world.engine.cycles.rollback(key, pool=world.pool), check=_rolled_back),
     "reprocess": Act(prepare=_day_to_decide_again, call=_reprocess, check=_reprocessed),
     "sweep": Act(prepare=_something_to_sweep, call=lambda world, _: reaper(world).sweep(), check=_swept),
-    "import": Act(prepare=_file, call=lambda world, path: world.engine.intake.import_items(world.pool, Path(path)), check=_imported),
-    "cancel": Act(prepare=_run, call=lambda world, _: world.engine.intake.cancel(world.pool, ["x"]), check=_cancelled),
-    "lower": Act(prepare=_run, call=lambda world, _: world.engine.intake.set_capacity(world.pool, "node", 2, release=True), check=_lowered),
+    "import": Act(
+        prepare=_file, call=lambda world, path: world.engine.intake.import_items(world.pool, Path(path)), check=_imported, repeats=True
+    ),
+    "cancel": Act(prepare=_run, call=lambda world, _: world.engine.intake.cancel(world.pool, ["x"]), check=_cancelled, repeats=True),
+    "lower": Act(
+        prepare=_run,
+        call=lambda world, _: world.engine.intake.set_capacity(world.pool, "node", 2, release=True),
+        check=_lowered,
+        repeats=True,
+    ),
 }

@@ -138,7 +138,10 @@ def test_cut_off_on_the_wire_and_made_again_it_happened_once(bench: Bench, depth
 
         def call(world: World, prepared: Any, n: int) -> bool:
             proxy.arm(n, side)
-            attempted(bench.act, World(behind, world.pool), prepared)
+            if bench.act.repeats:
+                bench.act.call(World(behind, world.pool), prepared)
+            else:
+                attempted(bench.act, World(behind, world.pool), prepared)
             done = proxy.done
             proxy.arm(0, side)
             let_leases_lapse(bench.engine)

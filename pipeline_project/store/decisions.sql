@@ -42,9 +42,11 @@ select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.planned
  where d.item_id = :item_id order by c.cycle_id desc;
 
 -- name: cycles_since
--- Cycles that may have seen an item without keeping a row of it: newest first.
-select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.published_at, c.artifact
-  from pipeline.cycle c
+-- Cycles that may have seen an item without keeping a row of it: newest first. With what each was decided by.
+select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.published_at, c.artifact, c.owner, c.engine_version,
+       y.version as policy_version, y.hash as policy_hash, c.certificate ->> 'hash' as selection_hash,
+       (c.certificate ->> 'seed')::bigint as seed, c.certificate -> 'solvers' as solvers
+  from pipeline.cycle c join pipeline.policy y using (policy_id)
  where c.pool_id = :pool_id and c.planned_at >= :since and c.status in ('published', 'rolled_back')
  order by c.cycle_id desc limit :most;
 

@@ -84,5 +84,5 @@ def test_check_names_a_broken_promise_and_exits_4(pipeline: CommandLine, submit:
         connection.execute(sa.text("alter table pipeline.resource disable trigger user"))
         connection.execute(sa.text("update pipeline.resource set in_use = 2"))
     violated = pipeline("db", "check", exits=4)["violated"]
-    assert [(broken["name"], broken["rows"]) for broken in violated] == [("in_use_drifted", 1)]
+    assert [(broken["name"], broken["rows"]) for broken in violated] == [("in_use_drifted", 1), ("resource_not_replayed", 1)]
     assert "in_use_drifted" in pipeline.shown("db", "check", exits=4)[0]

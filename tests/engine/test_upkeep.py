@@ -40,10 +40,10 @@ def test_a_sweep_does_each_thing_once_and_says_how_often(world: World) -> None:
     world.cycle()
     world.claim("claimed")
     world.advance(minutes=10)
-    swept = {name: count for name, count in world.engine.upkeep.sweep().items() if count}
-    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1}
+    swept = {name: count for name, count in world.engine.upkeep.sweep().items() if count and name != "sealed"}
+    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1, "executors_lost": 1}
     assert world.states() == {"late": "expired", "on time": "pending", "claimed": "selected"}
-    assert not any(world.engine.upkeep.sweep().values())
+    assert not any(count for name, count in world.engine.upkeep.sweep().items() if name != "sealed")
 
 
 def test_a_sweep_goes_on_until_nothing_is_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_a_rollback_that_fell_silent_is_finished_with_its_hold(world: World, mon
     world.submit("a")
     cycle = world.cycle()["cycle"]
     with monkeypatch.context() as patch:
-        patch.setattr(Cycles, "_release_all", lambda *_: 0)
+        patch.setattr(Cycles, "_release_all", lambda *_: [])
         patch.setattr(Cycles, "_close", lambda *_: None)
         world.engine.cycles.rollback(cycle, hold_s=3600, reason="wrong day")
     world.advance(seconds=61)
@@ -241,6 +241,6 @@ def test_a_broken_promise_is_found(world: World) -> None:
     world.resources(node=1)
     with entered(world.engine.database) as connection:
         run(connection, "update pipeline.resource set in_use = 1")
-    assert [broken["name"] for broken in world.engine.upkeep.check()] == ["in_use_drifted"]
+    assert [broken["name"] for broken in world.engine.upkeep.check()] == ["in_use_drifted", "resource_not_replayed"]
     with entered(world.engine.database) as connection:
         run(connection, "update pipeline.resource set in_use = 0")

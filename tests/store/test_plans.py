@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -20,7 +22,7 @@ LIVE = 30_000
 LARGE = {"item_state", "item_key", "item", "item_demand", "decision", "transition_2026_01"}
 
 FILL = [
-    "insert into pipeline.resource (pool_id, key, capacity) select 1, 'r' || n, 1000000 from generate_series(1, 20000) n",
+    "insert into pipeline.resource (pool_id, key, capacity, in_use) select 1, 'r' || n, 1000000, 1000 from generate_series(1, 20000) n",
     """
     insert into pipeline.cycle (pool_id, policy_id, cycle_key, mode, day, status, engine_version, artifact,
                                 items, value, upper_bound, proposed, certificate, planned_at, published_at)
@@ -58,16 +60,6 @@ FILL = [
 
 IDS = list(range(ITEMS - 50, ITEMS))
 STATEMENTS: list[tuple[str, str, dict[str, Any], str]] = [
-    ("leases", "claim", {"pool_id": 1, "keys": None, "most": 10, "executor_id": 1, "ttl_s": 60, "reason": "r"}, "item_state_ready"),
-    (
-        "leases",
-        "claim",
-        {"pool_id": 1, "keys": ["i149999"], "most": 1, "executor_id": 1, "ttl_s": 60, "reason": "r"},
-        "item_key_pool_id_key_key",
-    ),
-    ("leases", "lapsed", {"most": 2000}, "item_state_lease"),
-    ("leases", "heartbeat", {"pool_id": 1, "name": "e", "ttl_s": 60}, "item_state_lease"),
-    ("leases", "lock_claims", {"pool_id": 1, "keys": ["i149999"], "tokens": [1]}, "item_state_pkey"),
     ("items", "due_to_expire", {"most": 2000}, "item_state_expiry"),
     ("items", "holds_run_out", {"most": 2000}, "item_state_hold"),
     ("items", "of_cycle", {"cycle_id": 1400, "after": 0, "most": 5000}, "item_state_cycle"),
@@ -79,8 +71,22 @@ STATEMENTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("decisions", "read_items", {"ids": IDS}, "item_state_pkey"),
     ("decisions", "lock_resources", {"ids": IDS}, "resource_pkey"),
     ("audit", "timeline", {"item_id": 7}, "transition_2026_01_item_id_version_idx"),
-    ("cycles", "effects", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "fates", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "demands", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "completed", {"cycle_id": 1400, "after": 0, "most": 5000}, "decision_pkey"),
     ("feed", "woken", {"after": "99999999", "horizon": "99999999", "since": "2026-01-15 12:00+00"}, "item_state_waking"),
+    ("feed", "read", {"xid": "1", "seq": 0, "most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "read", {"xid": "1", "seq": 0, "most": 100}, "pool_event_feed"),
+    ("feed", "read_pool", {"xid": "1", "seq": 0, "most": 100, "pool_id": 1}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "behind", {"xid": "99999999", "seq": 0, "most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("feed", "waiting", {"most": 100}, "transition_2026_01_xid_seq_idx"),
+    ("seals", "unsealed", {"xid": "1", "seq": 0, "most": 1000}, "transition_2026_01_xid_seq_idx"),
+    (
+        "seals",
+        "present_leaves",
+        {"after_xid": "1", "after_seq": 0, "until_xid": "2", "until_seq": 0},
+        "transition_2026_01_xid_seq_idx",
+    ),
     ("items", "source_keys", {"pool_id": 1}, "item_state_pending"),
 ]
 
@@ -98,6 +104,7 @@ def full(clones: Callable[[], AbstractContextManager[Database]]) -> Iterator[sa.
                     connection.execute(sa.text(statement), {"items": ITEMS, "live": LIVE} if ":items" in statement else {})
         with entered(database) as connection:
             run(connection, "analyze")
+            run(connection, "load 'auto_explain'")
             yield connection
 
 
@@ -110,6 +117,52 @@ def test_a_hot_statement_reaches_its_rows_by_index(
     assert index in {node.get("Index Name") for node in nodes}, nodes
     scanned = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
     assert not scanned & LARGE
+
+
+CALLS: list[tuple[str, set[str]]] = [
+    ("pipeline.claim('p', 'e', 10)", {"item_state_ready", "cycle_pkey", "item_state_pkey", "item_key_pkey", "item_pkey"}),
+    ("pipeline.claim('p', 'e', 10, request => 'again')", {"item_state_executor", "item_state_ready"}),
+    ("pipeline.claim('p', 'e', 1, keys => '{i149999}')", {"item_key_pool_id_key_key", "item_state_pkey"}),
+    (
+        "pipeline.complete('p', '{i149701,i149401}', '{1,1}')",
+        {"item_key_pool_id_key_key", "item_state_pkey", "item_demand_pkey", "resource_pkey"},
+    ),
+    ("pipeline.complete('p', '{i149702}', '{1}')", {"item_state_pkey", "transition_2026_01_item_id_version_idx"}),
+    ("pipeline.fail('p', '{i149101}', '{1}', 'boom')", {"item_key_pool_id_key_key", "item_state_pkey"}),
+    ("pipeline.heartbeat('p', 'e')", {"item_state_executor"}),
+    ("pipeline.lapse(2000)", {"item_state_lease", "item_state_pkey"}),
+]
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(("call", "indexes"), CALLS)
+def test_a_function_for_executors_reaches_its_rows_by_index(full: sa.Connection, call: str, indexes: set[str], mode: str) -> None:
+    """The plans of the statements inside, whether PostgreSQL plans them for these values or once for all."""
+    plans: list[str] = []
+
+    def keep(notice: psycopg.errors.Diagnostic) -> None:
+        plans.append(notice.message_primary or "")
+
+    driver = full.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    with full.begin_nested() as attempt:
+        for setting, value in {**EXPLAINED, "plan_cache_mode": mode}.items():
+            run(full, f"set local {setting} = {value}")
+        driver.add_notice_handler(keep)
+        run(full, f"select * from {call}")  # noqa: S608  # the calls above
+        driver.remove_notice_handler(keep)
+        attempt.rollback()
+    nodes = [node for plan in plans if '"Plan"' in plan for node in _nodes(json.loads(plan[plan.index("{") :])["Plan"])]
+    assert indexes <= {node.get("Index Name") for node in nodes}
+    assert not {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} & LARGE
+
+
+EXPLAINED = {
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_format": "json",
+    "auto_explain.log_level": "notice",
+}
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

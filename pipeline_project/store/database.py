@@ -22,7 +22,7 @@ LOGIN: Final = "pipeline"
 """The embedded server's ordinary user: a member of the writer and the reader role and nothing else."""
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
-SESSION: Final = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+SESSION: Final = {"idle_in_transaction_session_timeout": "5s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

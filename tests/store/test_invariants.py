@@ -92,6 +92,11 @@ def test_a_healthy_database_breaks_no_promise(superuser: sa.Connection, items: d
     assert invariants.violated(superuser) == []
 
 
+def test_each_promise_has_a_defect_that_breaks_it() -> None:
+    """And each defect a promise: an invariant that nothing can break proves nothing."""
+    assert set(PLANTED) == set(invariants.names())
+
+
 @pytest.mark.parametrize("name", invariants.names())
 def test_a_broken_promise_is_named(superuser: sa.Connection, items: dict[str, int], name: str) -> None:
     if name == "over_allocated":

@@ -17,7 +17,7 @@ def defs() -> dg.Definitions:
     return control_room(settings.load())
 
 
-def control_room(chosen: Settings) -> dg.Definitions:
+def control_room(chosen: Settings, executor: dg.ExecutorDefinition = dg.in_process_executor) -> dg.Definitions:
     """The four assets on the installation's days and pools, their checks, and what sets them going."""
     partitions = day_and_pool(chosen)
 
@@ -33,5 +33,5 @@ def control_room(chosen: Settings) -> dg.Definitions:
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
         sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs],
         resources={"engine": resources.engine, "artifacts": io.artifacts},
-        executor=dg.in_process_executor,  # a process for each step would start Python eleven times a cycle
+        executor=executor,  # in process: a process for each step would start Python eleven times a cycle
     )

@@ -42,7 +42,7 @@ def see_the_mission(page: Page, room: Installation) -> None:
     page.goto(room.url + GROUP)
     for name in ("work_items", *ASSETS):
         page.get_by_text(name, exact=True).first.wait_for()
-    page.get_by_text(re.compile(r"\d+ / \d+ Passed")).first.wait_for()  # the sensor's first cycle has been here
+    page.get_by_text(re.compile(r"2 / 2 Passed")).first.wait_for()  # the sensor's first cycle has been here
     photograph(page, "dagster-assets")
 
 
@@ -65,9 +65,10 @@ def decide_anew(page: Page, room: Installation, yesterday: date) -> None:
     page.goto(f"{room.url}/assets/committed_decisions?view=partitions&partition={yesterday}%7C{POOL}")
     page.get_by_text("supersedes", exact=True).first.wait_for()
     page.get_by_text(f"cycle {traced['superseded'][0]['cycle'][:8]}").first.wait_for()
+    page.get_by_text("difference", exact=True).first.scroll_into_view_if_needed()
     photograph(page, "dagster-reprocess")
     page.goto(f"{room.url}/runs/{traced['run']}")
-    page.get_by_text(f"pipeline/cycle: {found['cycle']}").first.wait_for()
+    page.get_by_text(str(traced["run"])[:8]).first.wait_for()
 
 
 def break_a_promise(page: Page, room: Installation) -> None:

@@ -32,8 +32,8 @@ FLAGS: Final = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),  # it asks for hosts of its maker's otherwise
 )
 VIEW: Final = {"width": 1440, "height": 760}
-PATIENCE_MS: Final = 60_000
-UP_S: Final = 420
+PATIENCE_MS: Final = 120_000
+UP_S: Final = 850
 """However a test ends, its servers end by themselves after so long."""
 SCREENSHOTS: Final = "PIPELINE_SCREENSHOTS"
 """The folder, where somebody wants them: PIPELINE_SCREENSHOTS=docs/images ./pipeline test tests/browser"""

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 POOL: Final = "farm"
 GROUP: Final = "/locations/pipeline_project.orchestration.definitions/asset-groups/selection"
 ASSETS: Final = ("pending_items", "conflict_graph", "proposed_selections", "committed_decisions")
-WAIT_S: Final = 150.0
+WAIT_S: Final = 300.0  # idle it takes a minute
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_a_person_sees_the_mission_decides_days_anew_and_is_told_of_a_broken_promise(
     page: Page, installation: Callable[[], AbstractContextManager[Installation]]
 ) -> None:

@@ -19,6 +19,10 @@ class Settings(BaseSettings):
         Path(".pipeline"), description="Folder of everything the installation writes: embedded server, artifacts, Dagster's home"
     )
     artifacts: str | None = Field(None, description="Root of the artifacts, a folder or an fsspec URL; default <home>/artifacts")
+    audit_roots: Path | None = Field(None, description="Folder of the files of roots of the sealed audit trail; default <home>/audit")
+    role: str = Field(
+        "pipeline_writer", description="Role that every connection takes; pipeline_auditor or pipeline_reader for whoever only looks"
+    )
     pg_bin: Path | None = Field(None, description="bin folder of a PostgreSQL 15 or newer to run the embedded server with")
     dagster_database: str | None = Field(
         None, description="Database of Dagster's runs and events, on the same server; default <database>_dagster"
@@ -35,6 +39,10 @@ class Settings(BaseSettings):
     @property
     def artifacts_root(self) -> str:
         return self.artifacts or str(self.state_dir / "artifacts")
+
+    @property
+    def roots_folder(self) -> Path:
+        return (self.audit_roots or self.state_dir / "audit").absolute()
 
     @property
     def dagster_home(self) -> Path:

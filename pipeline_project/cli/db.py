@@ -53,8 +53,8 @@ def migrate(database: console.DatabaseName = None, as_json: console.Json = False
 
 @app.command(epilog=examples("pipeline db status", "pipeline db status --json"))
 def status(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Versions, the URL to connect with, and the size and rows of every table."""
-    from pipeline_project.store import catalog, schema
+    """Versions, the URL to connect with, who holds up the feed or VACUUM, and the size and rows of every table."""
+    from pipeline_project.store import catalog, feed, schema, seals
 
     with session.database(database) as found:
         version = schema.version(found)
@@ -62,6 +62,8 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
             server = catalog.server(connection)
             simulated = catalog.simulated(connection) if version else None
             tables = catalog.tables(connection) if version else []
+            current = version == schema.head()
+            history = {**feed.horizon_state(connection), "unsealed": seals.unsealed(connection)} if current else None
     about: dict[str, Any] = {
         "database": found.name,
         "url": found.url.set(drivername="postgresql").render_as_string(hide_password=True),
@@ -70,10 +72,14 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         **{name: server[name] for name in ("server_version", "session_user", "superuser", "size_bytes")},
         "simulated_time": simulated,
     }
-    human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init"})]
+    waiting = {name: history[name] for name in ("horizon", "waiting_rows", "waiting_s", "unsealed")} if history else {}
+    human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init", **waiting})]
+    for title, holders in (("The feed's horizon is held by", "held_by"), ("VACUUM is held by", "vacuum_held_by")):
+        if history and history[holders]:
+            human.append(console.table(title, history[holders]))
     if tables:
         human.append(console.table("Tables", tables))
-    console.emit({**about, "tables": tables}, as_json=as_json, human=human)
+    console.emit({**about, "feed": history, "tables": tables}, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline db check", "pipeline db check --json"))

@@ -155,12 +155,18 @@ def why(key: Key, pool: Pool, database: console.DatabaseName = None, as_json: co
 
 @app.command(epilog=examples("pipeline items timeline job-7 --pool nightly"))
 def timeline(key: Key, pool: Pool, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Every move of an item that the audit trail holds, oldest first."""
+    """Every move of an item, oldest first: with who (logged in, and claimed to be), why, cycle, token and version.
+
+    Events of its pool that mattered to it stand between them: policies, pauses, its cycles, capacities of what it demands.
+    """
     with session.engine(database, pool=pool) as engine:
         moves = engine.inquiry.timeline(pool, key)
-    shown = [{**move, "cycle": console.brief(move["cycle"] or "")} for move in moves]
-    columns = ["at", "event", "from_state", "to_state", "version", "cycle", "token", "actor", "reason"]
-    document = {"item": key, "pool": pool, "transitions": moves}
+        events = engine.inquiry.beside(pool, key)
+    document = {"item": key, "pool": pool, "transitions": moves, "pool_events": events}
+    named = [{**event, "event": event["kind"], "detail": event["detail"] or None} for event in events]
+    shown = [{**row, "cycle": console.brief(row["cycle"] or ""), "as": row["session_name"]} for row in [*moves, *named]]
+    shown.sort(key=lambda row: row["at"])  # stable: what shares an instant keeps its order
+    columns = ["at", "event", "from_state", "to_state", "version", "revision", "cycle", "token", "actor", "as", "reason", "detail"]
     console.emit(document, as_json=as_json, human=[console.table(f"Timeline of {key}", shown, columns)])
 
 

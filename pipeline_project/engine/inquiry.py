@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from pipeline_project.core.decisions import Verdict
+from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
 from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
@@ -19,6 +20,7 @@ Row = dict[str, Any]
 CYCLES_SEARCHED: Final = 20
 """How many of the newest cycles `why` looks into."""
 HOLDERS_SHOWN: Final = 5
+ENDED: Final = frozenset(State) - {State.PENDING, State.SELECTED, State.CLAIMED}
 
 _DECIDED_BY: Final = (
     "day",
@@ -105,6 +107,13 @@ class Inquiry:
         with self._database.begin() as connection:
             found = pools.find(connection, pool)
             return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+
+    def beside(self, pool: str, key: str) -> list[Row]:
+        """Events of the pool that mattered to an item: policies, pauses, its cycles, capacities of what it demands."""
+        with self._database.begin() as connection:
+            found = pools.find(connection, pool)
+            item = items.find(connection, found, key)
+            return audit.beside(connection, found, item["item_id"], ended=item["state"] in ENDED)
 
     def resources(self, pool: str | None) -> list[Row]:
         with self._database.begin() as connection:

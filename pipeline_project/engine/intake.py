@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
-from pipeline_project.core.errors import Refused
+from pipeline_project.core.errors import Overtaken, Refused
 from pipeline_project.core.items import ItemBatch
 from pipeline_project.core.policy import Policy
 from pipeline_project.core.pools import check_name
@@ -137,8 +137,17 @@ class Intake:
         """
         with self._database.begin(actor=actor) as connection:
             found = pools.find(connection, pool)
-            released = self._make_room(connection, found, key, capacity) if release else []
-            resources.set_capacity(connection, found, key, capacity)
+            giving, _ = self._room(connection, found, key, capacity) if release else ([], 0)
+            released = items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
+            try:
+                resources.set_capacity(connection, found, key, capacity)
+            except Refused:
+                # Items are locked before resources, so the holders were chosen before the resource stood still: it may have others now.
+                if release and self._room(connection, found, key, capacity)[1] <= 0:
+                    raise Overtaken(
+                        f"resource {key!r}: it was taken by others while room was made; nothing was written, try again"
+                    ) from None
+                raise
             return released
 
     # -- sources
@@ -193,7 +202,8 @@ class Intake:
             added, changed, refused = resources.put(connection, pools.find(connection, pool), batch)
         return Receipt(accepted=added, revised=changed, unchanged=len(batch) - added - changed - len(refused), refused=refused)
 
-    def _make_room(self, connection: Any, pool: pools.Pool, key: str, capacity: int) -> list[int]:
+    def _room(self, connection: Any, pool: pools.Pool, key: str, capacity: int) -> tuple[list[int], int]:
+        """Unclaimed holders to release so that the capacity is enough, and by how much it is not even then."""
         row = resources.find(connection, pool, key)
         excess = row["in_use"] + row["spent"] - capacity
         giving: list[int] = []
@@ -202,7 +212,7 @@ class Intake:
                 break
             giving.append(item)
             excess -= quantity
-        return items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
+        return giving, excess
 
     def _cancel_vanished(self, pool: pools.Pool, seen: set[str], actor: str | None) -> tuple[list[int], str | None]:
         """Cancel pending items that the source no longer shows, unless they are suspiciously many: then none, and why."""

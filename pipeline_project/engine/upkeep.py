@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
@@ -11,9 +10,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline_project.core.errors import PipelineError, Refused
+from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
-from pipeline_project.engine.execution import fail_claims
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
 from pipeline_project.store.alerts import Alert
@@ -29,13 +28,14 @@ SWEEPER: Final = "sweep"
 
 
 class Upkeep:
-    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts
         self._cycles = cycles
+        self._audit = audit
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts.
+        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts, seal.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
@@ -43,10 +43,11 @@ class Upkeep:
         return {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
-            "leases_lapsed": self._until_none(self._fail_lapsed),
+            **self._fail_lapsed(),
             "cycles_finished": self._finish_lapsed(),
             "plans_forgotten": self._forget_plans(),
             "artifacts_dropped": self._drop_artifacts(),
+            "sealed": self._seal(),
         }
 
     def advance_clock(self, until: datetime) -> None:
@@ -86,23 +87,34 @@ class Upkeep:
         with self._database.begin(actor=SWEEPER) as connection:
             return len(items.release_lapsed_holds(connection, most=BATCH))
 
+    def _fail_lapsed(self) -> dict[str, int]:
+        """A pool at a time; one of whose claims another sweep was quicker with counts nothing, and ends this one's turn."""
+        total = {"leases_lapsed": 0, "executors_lost": 0}
+        while (step := self._lapse())[0]:
+            total["leases_lapsed"] += step[0]
+            total["executors_lost"] += step[1]
+        return total
+
     @repeatable
-    def _fail_lapsed(self) -> int:
+    def _lapse(self) -> tuple[int, int]:
         with self._database.begin(actor=SWEEPER) as connection:
-            by_pool: dict[int, list[tuple[int, int]]] = defaultdict(list)
-            for item, token, pool_id in leases.lapsed(connection, most=BATCH):
-                by_pool[pool_id].append((item, token))
-            for pool_id, claims in by_pool.items():
-                fail_claims(
-                    connection, pools.by_id(connection, pool_id), claims, reason="lease lost", error="no heartbeat before the lease ended"
-                )
-            return sum(map(len, by_pool.values()))
+            return leases.lapse(connection, most=BATCH)
 
     def _finish_lapsed(self) -> int:
         try:
             return len(self._cycles.finish_lapsed())
         except PipelineError as failure:  # the sweep's other duties must not wait for one cycle; it is met again next time
             log.error("a lapsed cycle could not be finished: %s", failure)
+            return 0
+
+    def _seal(self) -> int:
+        try:
+            return int(self._audit.seal()["rows"])
+        except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
+            log.error("the audit trail was not sealed: %s", failure)
+            self.raise_alert(
+                Alert(kind="audit_not_sealed", severity="error", message=str(failure), dedupe_key=f"audit_not_sealed:{failure}")
+            )
             return 0
 
     @repeatable

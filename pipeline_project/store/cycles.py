@@ -114,9 +114,10 @@ def take_over(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -
     return fence
 
 
-def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, *, reason: str, hold_s: int) -> int:
-    """Take a published cycle back into work; its fence. Why, and how long its items stay out of the next cycles, is kept with it."""
-    parameters = {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S, "reason": reason, "hold_s": hold_s}
+def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, *, reason: str, hold_s: int, compensate: bool) -> int:
+    """Take a published cycle back into work; its fence. All that whoever finishes it must know is kept with it."""
+    parameters = {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S}
+    parameters |= {"reason": reason, "hold_s": hold_s, "compensate": compensate}
     fence: int = connection.execute(SQL["begin_rollback"], parameters).scalar_one()
     return fence
 
@@ -209,11 +210,6 @@ def published_by(connection: sa.Connection, cycle: Cycle) -> str | None:
     """Who published it, whoever owned it later; None while nobody has."""
     actor: str | None = connection.scalar(SQL["published_by"], {"pool_id": cycle["pool_id"], "cycle_id": cycle["cycle_id"]})
     return actor
-
-
-def effects(connection: sa.Connection, cycle_id: int) -> dict[str, int]:
-    """How many items a cycle still holds or has brought to an end, by state."""
-    return {row.state: row.items for row in connection.execute(SQL["effects"], {"cycle_id": cycle_id})}
 
 
 def today(connection: sa.Connection, timezone: str) -> date:

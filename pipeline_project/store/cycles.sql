@@ -48,7 +48,7 @@ update pipeline.cycle set lease_until = pipeline.now()
  where cycle_id = :cycle_id and fence = :fence and status in ('committing', 'rolling_back');
 
 -- name: in_flight
-select c.cycle_id, c.cycle_key, c.status, c.owner, c.reason, c.hold_s, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
+select c.cycle_id, c.cycle_key, c.status, c.owner, c.reason, c.hold_s, c.compensate, c.lease_until, c.lease_until <= pipeline.now() as lapsed, p.name as pool
   from pipeline.cycle c join pipeline.pool p using (pool_id)
  where c.status in ('committing', 'rolling_back') and p.pool_id = coalesce(:pool_id, p.pool_id)
  order by c.cycle_id;
@@ -80,7 +80,7 @@ update pipeline.cycle
 -- name: begin_rollback
 update pipeline.cycle
    set status = 'rolling_back', owner = :owner, fence = fence + 1, lease_until = pipeline.now() + make_interval(secs => :lease_s),
-       reason = :reason, hold_s = :hold_s
+       reason = :reason, hold_s = :hold_s, compensate = :compensate
  where cycle_id = :cycle_id
 returning fence;
 
@@ -109,12 +109,6 @@ select cycle_key from pipeline.cycle c
  group by cycle_key
 having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - make_interval(secs => :age_s)
    and not exists (select from pipeline.item_state s where s.cycle_id = any (array_agg(c.cycle_id)) and s.state in ('selected', 'claimed'));
-
--- name: effects
--- What a rollback meets, by state. From the cycle's own decisions: no index leads from a cycle to what it has completed.
-select s.state, count(*) as items
-  from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
- where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state;
 
 -- name: difference
 -- What the cycle changed of what was there before: a live one only adds.

@@ -24,6 +24,11 @@ update pipeline.item_state s
   from unnest(cast(:ids as bigint[]), cast(:ranks as int[])) as u (item_id, rank), (select pipeline.now() as at) t
  where s.item_id = u.item_id;
 
+-- name: expired_among
+-- After the selection was written, and so after the time that its transitions bear: what is unexpired now was unexpired then.
+select count(*) from pipeline.item_state
+ where item_id = any (cast(:ids as bigint[])) and expires_at <= (select pipeline.now());
+
 -- name: record
 insert into pipeline.decision (cycle_id, item_id, verdict, rank, version, weight, reason)
 select :cycle_id, u.*

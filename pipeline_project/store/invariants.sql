@@ -105,3 +105,33 @@ union all select 'resource', resource_id from pipeline.resource where capacity <
 -- name: audit_partition_missing
 -- Rows in the DEFAULT partition: nobody made the month's partition ahead (the sweep does).
 select seq, at from pipeline.transition_default;
+
+-- name: state_not_replayed
+-- The trail alone, replayed, against the present: what `state_not_last_transition` does not compare. A version for each transition,
+-- a token for each claim, a revision for each revise; the cycle of the last move, unless that gave the item back.
+with folded as (
+  select item_id, count(*) as version, count(*) filter (where event = 'claim') as token, 1 + count(*) filter (where event = 'revise') as revision,
+         max(version) as last
+    from pipeline.transition group by item_id)
+select s.item_id, s.state, s.version, s.token, s.revision, s.cycle_id, f.version as replayed_version, f.token as replayed_token,
+       f.revision as replayed_revision, l.to_state as replayed_state, case when l.to_state <> 'pending' then l.cycle_id end as replayed_cycle
+  from pipeline.item_state s
+  left join folded f using (item_id)
+  left join pipeline.transition l on l.item_id = f.item_id and l.version = f.last
+ where (s.state, s.version, s.token, s.revision) is distinct from (l.to_state, f.version::int, f.token, f.revision::int)
+    or s.cycle_id is distinct from case when l.to_state <> 'pending' then l.cycle_id end;
+
+-- name: resource_not_replayed
+-- What each move took and gave back, summed from the trail alone. Items that are archived hold nothing; what they spent is added.
+with moved as (
+  select d.resource_id,
+         sum(case when t.to_state in ('selected', 'claimed') then d.quantity else -d.quantity end) as in_use,
+         sum(d.quantity) filter (where t.to_state = 'completed') as spent
+    from pipeline.transition t
+    join pipeline.item_demand d using (item_id, revision)
+   where (t.to_state in ('selected', 'claimed')) <> coalesce(t.from_state in ('selected', 'claimed'), false)
+   group by d.resource_id)
+select r.resource_id, r.key, r.in_use, r.spent, coalesce(m.in_use, 0) as replayed_in_use, coalesce(m.spent, 0) + coalesce(a.spent, 0) as replayed_spent
+  from pipeline.resource r left join moved m using (resource_id) left join pipeline.archived_spent a using (resource_id)
+ where r.in_use <> coalesce(m.in_use, 0)
+    or r.spent <> case r.kind when 'consumable' then coalesce(m.spent, 0) + coalesce(a.spent, 0) else 0 end;

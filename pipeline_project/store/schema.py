@@ -115,6 +115,9 @@ def _create_roles_and_database(database: Database) -> None:
             if LOGIN not in present:
                 connection.execute(sa.text(f"create role {LOGIN} login"))
                 connection.execute(sa.text(f"grant {WRITER} to {LOGIN}"))
+            # Whoever holds up the feed is named with what it does; and PIPELINE_ROLE may be one that only looks.
+            connection.execute(sa.text(f"grant pg_read_all_stats to {WRITER}"))
+            connection.execute(sa.text(f"grant pipeline_auditor, pipeline_reader to {LOGIN}"))
         elif not all(connection.scalar(sa.text("select pg_has_role(:role, 'usage')"), {"role": role}) for role in (OWNER, WRITER)):
             connection.execute(sa.text(f"grant {OWNER}, {WRITER} to current_user"))
         name = database.admin.database

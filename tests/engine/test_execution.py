@@ -131,14 +131,21 @@ def test_failures_count_over_all_revivals_until_an_item_is_quarantined(world: Wo
     assert fates == ["failed", "failed", "quarantined"]
 
 
-@pytest.mark.parametrize(("policy", "rest"), [("keep_rest", "selected"), ("cancel_rest", "cancelled")])
-def test_when_a_member_fails_for_good_the_policy_decides_about_its_bundle(world: World, policy: str, rest: str) -> None:
+@pytest.mark.parametrize(
+    ("policy", "claimed", "waiting"), [("keep_rest", "claimed", "selected"), ("cancel_rest", "cancelled", "cancelled")]
+)
+def test_when_a_member_fails_for_good_the_policy_decides_about_its_bundle(world: World, policy: str, claimed: str, waiting: str) -> None:
     world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": policy}})
-    world.bundle("crew", "a", "b", "c")
+    world.resources(node=9)
+    world.bundle("crew", "a", "b", "c", demands={"node": 3})
     world.cycle()
     claims = world.claim("a", "b")
     assert world.fail({"a": claims["a"]}) == {"a": "failed"}
-    assert world.states() == {"a": "failed", "b": "claimed", "c": rest}
+    assert world.states() == {"a": "failed", "b": claimed, "c": waiting}
+    assert world.use("node") == ((6, 0) if policy == "keep_rest" else (0, 0))
+    (answer,) = world.complete({"b": claims["b"]})  # who works on a cancelled mate is told so
+    assert answer["accepted"] == (policy == "keep_rest")
+    assert answer.get("reason") == (None if answer["accepted"] else "the claim is over; the item is cancelled")
 
 
 def test_a_member_of_a_bundle_keeps_its_hold_where_a_lone_item_would_not(world: World) -> None:

@@ -41,7 +41,7 @@ def test_a_sweep_does_each_thing_once_and_says_how_often(world: World) -> None:
     world.claim("claimed")
     world.advance(minutes=10)
     swept = {name: count for name, count in world.engine.upkeep.sweep().items() if count}
-    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1}
+    assert swept == {"expired": 1, "holds_released": 1, "leases_lapsed": 1, "executors_lost": 1}
     assert world.states() == {"late": "expired", "on time": "pending", "claimed": "selected"}
     assert not any(world.engine.upkeep.sweep().values())
 
@@ -200,7 +200,7 @@ def test_a_rollback_that_fell_silent_is_finished_with_its_hold(world: World, mon
     world.submit("a")
     cycle = world.cycle()["cycle"]
     with monkeypatch.context() as patch:
-        patch.setattr(Cycles, "_release_all", lambda *_: 0)
+        patch.setattr(Cycles, "_release_all", lambda *_: [])
         patch.setattr(Cycles, "_close", lambda *_: None)
         world.engine.cycles.rollback(cycle, hold_s=3600, reason="wrong day")
     world.advance(seconds=61)

@@ -51,6 +51,8 @@ PLANTED = {
         "insert into pipeline.transition (at, item_id, token, pool_id, version, revision, to_state, event, actor)"
         " values ('1999-01-01', {pending}, 0, 1, 1, 1, 'pending', 'submit', 'nobody')"
     ],
+    "state_not_replayed": ["update pipeline.item_state set revision = 2 where item_id = {pending}"],
+    "resource_not_replayed": ["delete from pipeline.transition where item_id = {held} and version = 2"],
 }
 
 

@@ -79,7 +79,9 @@ STATEMENTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("decisions", "read_items", {"ids": IDS}, "item_state_pkey"),
     ("decisions", "lock_resources", {"ids": IDS}, "resource_pkey"),
     ("audit", "timeline", {"item_id": 7}, "transition_2026_01_item_id_version_idx"),
-    ("cycles", "effects", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "fates", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "demands", {"cycle_id": 1400}, "decision_pkey"),
+    ("rollbacks", "completed", {"cycle_id": 1400, "after": 0, "most": 5000}, "decision_pkey"),
     ("feed", "woken", {"after": "99999999", "horizon": "99999999", "since": "2026-01-15 12:00+00"}, "item_state_waking"),
     ("items", "source_keys", {"pool_id": 1}, "item_state_pending"),
 ]

@@ -24,7 +24,7 @@ class RollbackConfig(dg.Config):
     hold_s: int = Field(
         default=0,
         ge=0,
-        description="Seconds the items stay out of the next cycles; 0 = they compete again at once. Part of what is previewed.",
+        description="Seconds the items stay out of the next cycles; 0 = they compete at once. Part of what is previewed.",
     )
     reason: str = Field(default="rolled back in Dagster", description="Stands in the audit trail of every item.")
 

@@ -44,7 +44,7 @@ def test_with_the_hash_it_does_what_was_shown(contested: World, instance: dg.Dag
 def test_a_preview_that_no_longer_holds_is_refused(contested: World, instance: dg.DagsterInstance, cycle: str) -> None:
     previewed = launch(contested, instance, cycle=cycle)["preview_rollback"]["hash"]
     contested.claim("heavy")
-    with pytest.raises(StalePlan, match="heavy was to be released .*, found claimed"):
+    with pytest.raises(StalePlan, match=r"heavy was to be released .*, found claimed"):
         launch(contested, instance, cycle=cycle, previewed=previewed)
     assert contested.state("heavy") == "claimed"
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from pipeline_project.core.errors import DatabaseUnavailable
 
 UNPRIVILEGED: Final = "nobody"
+DATA: Final = "data"
 SYSTEM_STATE: Final = Path("/var/lib")  # durable, as /tmp is not
 
 
@@ -55,12 +56,15 @@ class Account:
             return os.access(path, os.X_OK)
         asking = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
         try:
-            return subprocess.run(asking, cwd="/", check=False, **self.dropping()).returncode == 0
+            answer = subprocess.run(asking, cwd="/", check=False, **self.dropping()).returncode
         except OSError as failure:  # a container's root may have little power
             raise DatabaseUnavailable(
                 f"PostgreSQL does not run as root, and we may not become user {self.name} ({failure.strerror}). "
                 "Run as another user, or set PIPELINE_DATABASE_URL."
             ) from None
+        if answer not in (0, 1):  # killed, or it could not look: no answer at all
+            raise DatabaseUnavailable(f"whether user {self.name} reaches {path}: expected yes or no, found exit code {answer}; try again")
+        return answer == 0
 
 
 def durable_folder(wanted: Path, account: Account) -> Path:
@@ -69,7 +73,7 @@ def durable_folder(wanted: Path, account: Account) -> Path:
         wanted.mkdir(parents=True, exist_ok=True)
         if not os.access(wanted, os.W_OK):
             raise PermissionError(errno.EACCES, f"user {account.name} may not write, only user id {wanted.stat().st_uid}", str(wanted))
-        if account.reaches(wanted):
+        if (wanted / DATA).exists() or account.reaches(wanted):  # where data are, they stay: a second place would be an empty server
             return wanted
         elsewhere = SYSTEM_STATE / f"pipeline-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]}"
         elsewhere.mkdir(mode=0o755, exist_ok=True)

@@ -81,6 +81,7 @@ def _up(engine: Engine, database: Database, variables: dict[str, str]) -> Iterat
         finally:
             process.terminate()
             process.communicate(timeout=90)
+            shutil.copytree(Path(variables["PIPELINE_HOME"]) / "logs", Path(variables["PIPELINE_ARTIFACTS"]).with_name("logs"))
 
 
 @pytest.fixture

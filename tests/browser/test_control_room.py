@@ -122,10 +122,11 @@ def break_a_promise(page: Page, room: Installation) -> None:
         assert "in_use_drifted" in alert["message"]
         page.goto(f"{room.url}/assets/committed_decisions?view=checks")
         page.get_by_text("ledger_invariants_hold", exact=True).first.click()
-        failed = page.get_by_text("Failed", exact=True).first
+        failed = page.get_by_text("Failed", exact=True).locator("visible=true").first
         failed.wait_for()
         photograph(page, "dagster-check")
-        red, green, blue = (int(part) for part in re.findall(r"\d+", str(failed.evaluate("e => getComputedStyle(e).color")))[:3])
+        colour = str(failed.evaluate("e => getComputedStyle(e).color"))
+        red, green, blue = (int(part) for part in re.findall(r"\d+", colour)[:3])
         assert red > green and red > blue, (red, green, blue)
     finally:
         with entered(room.database) as connection:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,23 @@ def test_a_question_that_was_cut_off_is_not_taken_for_a_no(tmp_path: Path, monke
     monkeypatch.setattr(postgres_account.subprocess, "run", lambda *_, **__: killed)
     with pytest.raises(DatabaseUnavailable, match="expected yes or no, found exit code -9; try again"):
         Account.to_serve(tmp_path).reaches(tmp_path)
+
+
+@only_root
+def test_becoming_the_account_needs_no_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below Dagster's servers gRPC watches them, and killed such a child now and then: exit code -11."""
+    honest, how = subprocess.run, []
+
+    def watched(command: list[str], **arguments: Any) -> subprocess.CompletedProcess[bytes]:
+        how.append(arguments)
+        return honest(command, **arguments)
+
+    monkeypatch.setattr(postgres_account.subprocess, "run", watched)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    nobody = Account.to_serve(tmp_path)
+    assert (nobody.reaches(Path("/bin/sh")), nobody.reaches(tmp_path / "closed")) == (True, False)
+    forking = {"user", "group", "extra_groups", "preexec_fn"}  # any of them keeps subprocess from vfork
+    assert [forking & arguments.keys() for arguments in how] == [set(), set()]
 
 
 @only_root

@@ -107,4 +107,4 @@ def photograph(page: Page, name: str) -> None:
 
     if folder := os.environ.get(SCREENSHOTS):
         picture = Image.open(io.BytesIO(page.screenshot()))
-        picture.convert("RGB").quantize(48).save(Path(folder) / f"{name}.png", optimize=True)
+        picture.convert("RGB").quantize(128).save(Path(folder) / f"{name}.png", optimize=True)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -63,18 +64,40 @@ def serve(*, live: bool = True, port: int = PORT, seconds: float | None = None, 
 
     live  the daemon too; without it the UI shows what there is, and nothing happens by itself
     """
-    port = _free(port)
-    programs = [["dagster-webserver", "--host", HOST, "--port", str(port)], *([["dagster-daemon", "run"]] if live else [])]
+    with served(live=live, port=port, where=where) as room:
+        shown = {"url": room.url, "database": room.database, "logs": str(room.logs)}
+        human = [f"Dagster: {room.url}", f"logs: {room.logs}", "ctrl-C stops it"]
+        console.emit({**shown, "programs": list(room.running)}, as_json=as_json, human=human)
+        sys.stdout.flush()
+        _wait(seconds, room.running, room.logs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Dagster's programs while they run.
+
+    url  None where no webserver was asked for
+    """
+
+    url: str | None
+    database: str
+    logs: Path
+    running: Mapping[str, subprocess.Popen[bytes]]
+
+
+@contextmanager
+def served(*, live: bool = True, web: bool = True, port: int = 0, where: str | None = None) -> Iterator[Served]:
+    """The webserver, and where it is live the daemon, for the length of the block."""
+    port = _free(port) if web else 0
+    programs = [["dagster-webserver", "--host", HOST, "--port", str(port)]] if web else []
+    programs += [["dagster-daemon", "run"]] if live else []
     with _stoppable(), _environment(where) as (variables, logs), ExitStack() as stack:
         running = {program[0]: stack.enter_context(_running(program, variables, logs)) for program in programs}
-        with console.working("starting Dagster"):
-            _wait_until_ready(port, running, logs)
-        url = f"http://{HOST}:{port}"
-        shown = {"url": url, "database": variables["PIPELINE_DATABASE_URL"], "logs": str(logs)}
-        human = [f"Dagster: {url}", f"logs: {logs}", "ctrl-C stops it"]
-        console.emit({**shown, "programs": list(running)}, as_json=as_json, human=human)
-        sys.stdout.flush()
-        _wait(seconds, running, logs)
+        if web:
+            with console.working("starting Dagster"):
+                _wait_until_ready(port, running, logs)
+        url = f"http://{HOST}:{port}" if web else None
+        yield Served(url=url, database=variables["PIPELINE_DATABASE_URL"], logs=logs, running=running)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def defs() -> dg.Definitions:
     return control_room(settings.load())
 
 
-def control_room(chosen: Settings) -> dg.Definitions:
+def control_room(chosen: Settings, executor: dg.ExecutorDefinition = dg.in_process_executor) -> dg.Definitions:
     """The four assets on the installation's days and pools, their checks, and what sets them going."""
     partitions = day_and_pool(chosen)
     structure.load_suite(chosen.snapshot_suite)  # now: a broken file must not wait for the first cycle
@@ -34,5 +34,5 @@ def control_room(chosen: Settings) -> dg.Definitions:
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
         sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs, alerts.recovered_runs, alerts.alert_watch],
         resources={"engine": resources.engine, "artifacts": io.artifacts},
-        executor=dg.in_process_executor,  # a process for each step would start Python eleven times a cycle
+        executor=executor,  # in process: a process for each step would start Python eleven times a cycle
     )

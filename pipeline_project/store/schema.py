@@ -66,9 +66,11 @@ def migrate(database: Database, *, simulation_start: datetime | None = None, rev
 
 def drop(database: Database) -> None:
     """Drop the whole database; for simulations and tests."""
-    database.close()
-    with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
-        connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
+    try:  # the embedded server stops two seconds after its last user let go; on a busy machine dropping takes longer
+        with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+            connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
+    finally:
+        database.close()
 
 
 def version(database: Database) -> str | None:

@@ -54,7 +54,7 @@ declare
   present bigint;
 begin
   perform pg_advisory_xact_lock(hashtext('pipeline.detach_audit'));  -- nobody recalls an item of it meanwhile
-  select * into export from audit_export e where e.partition = month for no key update;
+  select * into export from audit_export e where e.partition = month limit 1 for no key update;
   if export.detached_at is not null then
     return true;
   end if;
@@ -73,7 +73,7 @@ end $$;
 -- The caller has read the file of a detached month once more. True when the table is (or was) gone.
 create function pipeline.drop_detached(month text) returns boolean language plpgsql security definer set search_path = pipeline, pg_temp as $$
 begin
-  perform from audit_export e where e.partition = month and e.detached_at is not null and e.dropped_at is null for no key update;
+  perform from audit_export e where e.partition = month and e.detached_at is not null and e.dropped_at is null limit 1 for no key update;
   if not found then
     return exists (select from audit_export e where e.partition = month and e.dropped_at is not null);
   end if;

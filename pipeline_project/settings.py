@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,13 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
+
+    run_launcher: Literal["process", "celery"] = Field(
+        "process", description="Who runs what Dagster starts: a process each, beside the daemon, or Celery workers on any machine"
+    )
+    broker_url: str | None = Field(
+        None, description="Redis that hands runs to Celery workers, such as redis://redis:6379/0; wanted by the celery launcher"
+    )
 
     @property
     def state_dir(self) -> Path:

@@ -25,7 +25,16 @@ def control_room(chosen: Settings) -> dg.Definitions:
         asset_checks=checks.checks(partitions),
         jobs=[jobs.live_cycle, jobs.sweep, jobs.pull_sources],
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
-        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs],
+        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs, *_of_launcher(chosen)],
         resources={"engine": resources.engine, "artifacts": io.artifacts},
         executor=dg.in_process_executor,  # a process for each step would start Python eleven times a cycle
     )
+
+
+def _of_launcher(chosen: Settings) -> list[dg.SensorDefinition]:
+    """What only runs on other machines need; imported there, as it brings Celery along."""
+    if chosen.run_launcher == "process":
+        return []
+    from pipeline_project.orchestration.lost_workers import lost_workers
+
+    return [lost_workers]

@@ -24,6 +24,12 @@ def structural_faults(snapshot: Snapshot) -> list[str]:
     return [fault for name, frame in _frames(snapshot).items() for fault in _faults(name, frame, rules[name])]
 
 
+def warm() -> None:
+    """Load what the first check would have to: seconds, which a worker spends before there is anything to check."""
+    for name in _expectations():
+        _batches(name)
+
+
 def _frames(snapshot: Snapshot) -> dict[str, pd.DataFrame]:
     s = snapshot
     items = {"item_id": s.item_ids, "key": s.keys.to_pylist(), "version": s.versions, "weight": s.weights}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import dagster as dg
 import yaml
 
 import pipeline_project
@@ -40,6 +41,11 @@ def variables(chosen: Settings, database: Database) -> dict[str, str]:
         "PIPELINE_RUN_LAUNCHER": chosen.run_launcher,
         **({"PIPELINE_BROKER_URL": chosen.broker_url} if chosen.broker_url else {}),
     }
+
+
+def pool_connections(instance: dg.DagsterInstance) -> None:
+    """Without it Dagster's storage connects anew for each call: three quarters of a cycle's time."""
+    instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=600, max_overflow=5)
 
 
 def make_folder(chosen: Settings) -> None:

@@ -6,10 +6,13 @@ import dagster as dg
 
 from pipeline_project import settings
 from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import home
 
 
 @dg.resource(description="The engine on the database that PIPELINE_DATABASE_URL names")
-def engine(_: dg.InitResourceContext) -> Iterator[Engine]:
+def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
     """Raises DatabaseUnavailable, or SchemaMismatch with the command that mends it."""
+    if context.run and context.instance:
+        home.pool_connections(context.instance)
     with Engine.open(None, settings.load()) as opened:
         yield opened

@@ -35,6 +35,13 @@ class Settings(BaseSettings):
         None, description="Redis that hands runs to Celery workers, such as redis://redis:6379/0; wanted by the celery launcher"
     )
 
+    database_password_file: Path | None = Field(
+        None, description="File with the password for the database's URL, as container platforms mount secrets; the URL then has none"
+    )
+    keep_runs_days: int = Field(
+        30, ge=1, description="Days that Dagster keeps a run; then its lineage is in the artifacts, and the newest of each partition stays"
+    )
+
     @property
     def state_dir(self) -> Path:
         return self.home.absolute()

@@ -14,8 +14,6 @@ from pipeline_project import settings
 from pipeline_project.orchestration import worker
 
 INTERVAL_S: Final = 15
-ANSWER_S: Final = 2.0
-"""Workers answer from the process that does no work, so a busy one answers as fast as an idle one: milliseconds."""
 
 
 @dg.sensor(name="lost_workers", minimum_interval_seconds=INTERVAL_S, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -37,8 +35,8 @@ def _in_work(runs: list[dg.DagsterRun]) -> set[str]:
     app = worker.app(settings.load().broker_url or "")
     try:
         with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=ANSWER_S)
-        answers = app.control.inspect(timeout=ANSWER_S).active() or {}
+            connection.ensure_connection(max_retries=1, timeout=worker.ANSWER_S)
+        answers = app.control.inspect(timeout=worker.ANSWER_S).active() or {}
     finally:
         app.close()
     tasks = {task["id"] for active in answers.values() for task in active}

@@ -5,6 +5,7 @@ The arguments are those of `celery worker`. Each of its processes loads the defi
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,9 @@ CONFIG: Final[dict[str, Any]] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
 }
 
+ANSWER_S: Final = 2.0
+"""A worker answers from the process that does no work: a busy one is as fast as an idle one, milliseconds."""
+
 
 def app(broker: str) -> Celery:
     """Dagster's own tasks on that broker; the launcher in dagster.celery.yaml sends them."""
@@ -51,6 +55,12 @@ def preload(**_: Any) -> None:
     definitions.control_room(settings.load())
 
 
+def is_alive(broker: str) -> bool:
+    """Whether a worker on this machine answers: for health checks."""
+    answers = app(broker).control.ping(timeout=ANSWER_S) or []
+    return any(name.rpartition("@")[2] == socket.gethostname() for answer in answers for name in answer)
+
+
 def main(arguments: list[str]) -> None:
     from celery.signals import worker_process_init
 
@@ -59,6 +69,8 @@ def main(arguments: list[str]) -> None:
         raise UsageError(
             "a worker: expected the Redis that hands it runs in PIPELINE_BROKER_URL, such as redis://redis:6379/0, found nothing"
         )
+    if arguments == ["--is-alive"]:
+        sys.exit(0 if is_alive(broker) else f"no worker on {socket.gethostname()} answers")
     worker_process_init.connect(preload, weak=False)
     app(broker).worker_main(["worker", "--queues", "dagster", *arguments])
 

@@ -91,7 +91,7 @@ def test_storage_grows_with_the_partitions_and_not_with_the_cycles(kept: Control
     for number in range(3):
         contested.submit(f"more-{number}", 10 + number, {"gate": 1})
         kept.run_cycle("p", TODAY)
-        forget_old_runs(instance, contested.engine.artifacts, RETENTION, LATER)
+        forget_old_runs(instance, contested.engine.artifacts, Retention(keep=RETENTION.keep), LATER)
         sizes.append(sum(everything(instance).values()))
     assert sizes[2] == sizes[1], sizes
 

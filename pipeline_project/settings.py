@@ -20,10 +20,15 @@ class Settings(BaseSettings):
         Path(".pipeline"), description="Folder of everything the installation writes: embedded server, artifacts, Dagster's home"
     )
     artifacts: str | None = Field(None, description="Root of the artifacts, a folder or an fsspec URL; default <home>/artifacts")
+    audit_roots: Path | None = Field(None, description="Folder of the files of roots of the sealed audit trail; default <home>/audit")
+    role: str = Field(
+        "pipeline_writer", description="Role that every connection takes; pipeline_auditor or pipeline_reader for whoever only looks"
+    )
     pg_bin: Path | None = Field(None, description="bin folder of a PostgreSQL 15 or newer to run the embedded server with")
     dagster_database: str | None = Field(
         None, description="Database of Dagster's runs and events, on the same server; default <database>_dagster"
     )
+    ui_url: str = Field("http://127.0.0.1:3000", description="Where people reach Dagster's UI; links in reports lead there")
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
@@ -49,6 +54,10 @@ class Settings(BaseSettings):
     @property
     def artifacts_root(self) -> str:
         return self.artifacts or str(self.state_dir / "artifacts")
+
+    @property
+    def roots_folder(self) -> Path:
+        return (self.audit_roots or self.state_dir / "audit").absolute()
 
     @property
     def dagster_home(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,15 +29,33 @@ hypothesis.settings.register_profile("no clock", deadline=None)  # the first cal
 hypothesis.settings.load_profile("no clock")
 
 HOME = "PIPELINE_TEST_HOME"
+SEED = "PIPELINE_TEST_SEED"
 TEMPLATE = "template_of_tests"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How deep tests/chaos looks; see its depth.py. Here, because options must be known before anything is collected."""
+    group = parser.getgroup("pipeline")
+    group.addoption("--soak", type=float, metavar="SECONDS", help="only tests/chaos, everywhere, and its crowds for so long")
+    group.addoption("--every-statement", action="store_true", help="tests/chaos breaks and interleaves at every statement, not at a few")
+    group.addoption("--seed", type=int, metavar="N", help="where a few are taken, which; it is shown when a test fails")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--soak") is not None:
+        chaos = [item for item in items if Path(__file__).with_name("chaos") in item.path.parents]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chaos])
+        items[:] = chaos
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """The first process makes the folder; workers inherit its name. Not below pytest's own, which the server's account cannot enter."""
+    """The first process makes folder and seed; workers inherit both. Not below pytest's own, which the server's account cannot enter."""
     if not hasattr(config, "workerinput"):
         home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
         home.chmod(0o711)
         os.environ[HOME] = str(home)
+        chosen = config.getoption("--seed")
+        os.environ[SEED] = str(random.SystemRandom().randrange(10**6) if chosen is None else chosen)
         os.environ["PIPELINE_PG_FSYNC"] = "off"
 
 

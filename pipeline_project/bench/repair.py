@@ -18,7 +18,7 @@ from pipeline_project.core.selection import Selection
 from pipeline_project.core.verification import verify
 from pipeline_project.solvers import portfolio
 from pipeline_project.solvers.repair import repair
-from pipeline_project.solvers.resume import carried, left_by
+from pipeline_project.solvers.resume import carried
 from pipeline_project.solvers.solver import Budget
 from pipeline_project.solvers.start import Start
 
@@ -48,7 +48,7 @@ def compare(protocol: Protocol, progress: Callable[[Row], None] = lambda _: None
         before = portfolio.solve(problem, budget, seed)
         for share in protocol.shares:
             now, change = changed(problem, FAMILIES[family](size, seed + ANOTHER), share, seed)
-            start = carried(before, left_by(problem, before.chosen), change, now)
+            start = carried(before, problem.left_by(before.chosen), change, now)
             repaired, milliseconds = _repaired(now, start, change.changed, seed)
             cold = portfolio.solve(now, budget, seed)
             row = {"family": family, "candidates": problem.n, "changed": share, "seed": seed, "seconds": seconds}

@@ -58,16 +58,22 @@ def list_cycles(pool: AnyPool = None, limit: Limit = 50, database: console.Datab
 
 @app.command(epilog=examples("pipeline cycle show 3f9c2a"))
 def show(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """What a cycle came to, and its best-ranked decisions."""
+    """What a cycle came to, what it was decided from and by, what became of it, and its best-ranked decisions."""
     with session.engine(database, pool=pool, cycle=key) as engine:
         row = engine.cycles.find(key, pool=pool)
         report = engine.cycles.report(row["pool"], row["cycle_key"])
         decisions = engine.inquiry.decisions(row["cycle_key"], pool=row["pool"], most=TOP)
+        traced = engine.inquiry.lineage(row["cycle_key"], pool=row["pool"])
     names = ("policy_version", "engine_version", "owner", "artifact", "planned_at", "committing_at", "published_at", "closed_at", "reason")
     about = {name: row[name] for name in names}
-    document = {**report, **about, "certificate": row["certificate"], "decisions": decisions}
+    links = {"page": lineage.page(row["pool"], {"run": traced["run"], "day": row["day"]})}
+    document = {**report, **about, **traced, **links, "certificate": row["certificate"], "decisions": decisions}
+    told = {
+        name: traced[name] for name in ("policy_hash", "seed", "solvers", "selection_hash", "decided_by", "before", "freed", "outcomes")
+    }
     human = [
-        console.facts("Cycle", {**_shown(report), **about, "solvers": row["certificate"]["solvers"]}),
+        console.facts("Cycle", {**_shown(report), **about, **told, **links}),
+        *([console.table("Took the place of", traced["superseded"], ["cycle", "day", "mode", "items"])] if traced["superseded"] else []),
         console.listing(f"Decisions, best {TOP} ranks", decisions, none="no decisions recorded"),
     ]
     console.emit(document, as_json=as_json, human=human)
@@ -96,27 +102,60 @@ def verify(key: CycleKey, pool: CyclePool = None, database: console.DatabaseName
 
 
 @app.command(
-    epilog=examples("pipeline cycle rollback 3f9c2a --preview", "pipeline cycle rollback 3f9c2a --hold 2h --reason 'wrong prices'")
+    epilog=examples(
+        "pipeline cycle rollback 3f9c2a --preview",
+        "pipeline cycle rollback 3f9c2a --expect 5d41402abc4b2a76b9719d911017c592",
+        "pipeline cycle rollback 3f9c2a --hold 2h --compensate --reason 'wrong prices'",
+    )
 )
 def rollback(
     key: CycleKey,
-    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would do.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only say what it would do, with the hash for --expect.")] = False,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", metavar="HASH", help="Do exactly what the preview of this hash said; exit code 3 with what differs."),
+    ] = None,
     hold: Annotated[
         int | None, typer.Option("--hold", parser=duration, metavar="D", help="Do not select the items again for so long: seconds, or 2h.")
     ] = None,
+    compensate: Annotated[
+        bool, typer.Option("--compensate", help="Submit one new item for each completed one, KEY~undo~CYCLE, as it cannot be undone.")
+    ] = False,
     reason: Reason = None,
     pool: CyclePool = None,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:
-    """Release what a published cycle selected and nobody has claimed. Claimed and completed items are counted, not undone.
+    """Release what a published cycle selected and nobody has claimed. Claimed and completed items are reported, not undone.
 
-    Without --hold the next cycle may well select the same items again.
+    Without --hold the next cycle may well select the same items again. --hold and --compensate are part of what --expect compares:
+    give them to the preview too.
     """
+    if preview and expect:
+        raise UsageError("cycle rollback: expected --preview or --expect, found both: a preview applies nothing")
     with session.engine(database, pool=pool, cycle=key) as engine, console.working("rolling back"):
-        report = engine.cycles.rollback(key, pool=pool, hold_s=hold or 0, preview=preview, reason=reason or "rolled back")
-    title = "Would be rolled back" if preview else "Rolled back"
-    console.emit({**report, "preview": preview}, as_json=as_json, human=[console.facts(title, report)])
+        report = engine.cycles.rollback(
+            key, pool=pool, hold_s=hold or 0, preview=preview, expect=expect, compensate=compensate, reason=reason or "rolled back"
+        )
+    console.emit({**report, "preview": preview}, as_json=as_json, human=_rollback(report, preview=preview))
+
+
+def _rollback(report: dict[str, Any], *, preview: bool) -> list[Any]:
+    """Counts, what each resource gets back, and the items that a person has to care about: those that are not simply released."""
+    counts = {name: value for name, value in report.items() if not isinstance(value, list)}
+    known = [{**item, "demands": None} for item in report["items"] if item["effect"] not in ("release", "moved_on")]
+    columns = ["item", "effect", "state", "weight", "executor", "lease_until", "attempts", "reason"]
+    shown: list[Any] = [console.facts("Would be rolled back" if preview else "Rolled back", counts)]
+    if report["resources"]:
+        shown.append(console.table("Resources get back", report["resources"][:TOP]))
+    if known:
+        shown.append(console.table("Not undone", known[:TOP], columns))
+    for what, rows in (("resources", report["resources"]), ("items that are not undone", known)):
+        if len(rows) > TOP:
+            shown.append(f"{TOP} of {len(rows):,} {what}; --json has all")
+    if preview:
+        shown.append(f"next: pipeline cycle rollback {console.brief(report['cycle'])} --expect {report['hash']}")
+    return shown
 
 
 @app.command(epilog=examples("pipeline cycle reprocess --pool nightly --from 2026-01-30 --to 2026-01-31"))

@@ -30,12 +30,15 @@ def claim(
     executor: Executor,
     most: Annotated[int, typer.Option("-n", metavar="N", min=1, max=100_000, help="Take at most so many.")] = 1,
     ttl: Ttl = None,
+    request: Annotated[
+        str | None, typer.Option("--request", metavar="NAME", help="A new name for each claim: the same again gives the same items.")
+    ] = None,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:
     """Take selected items, best rank first. Nobody else gets them until the lease ends."""
     with session.engine(database, pool=pool) as engine:
-        claims = engine.execution.claim(pool, executor, most=most, ttl_s=ttl)
+        claims = engine.execution.claim(pool, executor, most=most, ttl_s=ttl, request=request)
     console.emit({"claims": claims}, as_json=as_json, human=[console.listing("Claims", claims, none="nothing is selected and unclaimed")])
 
 

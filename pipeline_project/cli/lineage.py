@@ -1,15 +1,25 @@
-"""Puts cycles that the command line ran into Dagster's lineage, where Dagster is set up at all."""
+"""The way into Dagster: cycles that the command line ran are put into its lineage, where it is set up; runs are linked to."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline_project.engine.engine import Engine
 
 log = logging.getLogger(__name__)
+
+
+def page(pool: str, cycle: Mapping[str, Any]) -> str:
+    """Where Dagster shows the cycle (its `run` and `day`): its run, or its partition where it ran without one."""
+    from pipeline_project import settings
+
+    root = settings.load().ui_url.rstrip("/")
+    if cycle["run"]:
+        return f"{root}/runs/{cycle['run']}"
+    return f"{root}/assets/committed_decisions?view=partitions&partition={cycle['day']}%7C{pool}"
 
 
 def record(engine: Engine, reports: Iterable[dict[str, Any]]) -> None:

@@ -14,13 +14,29 @@ from rich.text import Text
 from pipeline_project.cli import console, failures
 from pipeline_project.cli.failures import Failure
 
-START, DATA, SELECTION, EXECUTORS = "Start", "Data", "Selection", "Executors"
+START, DATA, SELECTION, EXECUTORS, HISTORY = "Start", "Data", "Selection", "Executors", "History"
 """Panels of the first help page."""
 
 
 def build() -> typer.Typer:
     """The whole command line. Its modules import what is heavy inside their functions: `pipeline --help` answers at once."""
-    from pipeline_project.cli import bench, cycle, db, demo, doctor, execution, items, policy, pools, resources, solve, up, upkeep
+    from pipeline_project.cli import (
+        audit,
+        bench_store,
+        cycle,
+        db,
+        demo,
+        doctor,
+        execution,
+        feed,
+        items,
+        policy,
+        pools,
+        resources,
+        solve,
+        up,
+        upkeep,
+    )
     from pipeline_project.cli import run as programs
 
     app = typer.Typer(
@@ -39,9 +55,11 @@ def build() -> typer.Typer:
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
     app.command("solve", rich_help_panel=SELECTION, epilog=solve.EXAMPLES)(solve.solve)
-    app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
+    app.add_typer(bench_store.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)
+    app.add_typer(audit.app, name="audit", rich_help_panel=HISTORY)
+    app.add_typer(feed.app, name="feed", rich_help_panel=HISTORY)
     return app
 
 

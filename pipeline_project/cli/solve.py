@@ -169,11 +169,10 @@ def _continued(files: ProblemFiles, request: Request, begin: float) -> tuple[Sel
 
 def _save(path: Path, files: ProblemFiles, selection: Selection) -> None:
     from pipeline_project.core.changes import Identities
-    from pipeline_project.solvers.resume import left_by
     from pipeline_project.store.answers import SavedAnswer, write_answer
 
     identities = Identities.of(files.problem, files.candidates, files.resources)
-    write_answer(path, SavedAnswer(selection=selection, identities=identities, left=left_by(files.problem, selection.chosen)))
+    write_answer(path, SavedAnswer(selection=selection, identities=identities, left=files.problem.left_by(selection.chosen)))
 
 
 def _levels(files: ProblemFiles) -> tuple[list[Int64], list[str]]:

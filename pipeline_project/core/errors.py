@@ -52,6 +52,10 @@ class Retryable(PipelineError):
     """Nothing was written; the same call with the same key may succeed."""
 
 
+class Overtaken(Retryable):
+    """Between our look and our write the world moved, again and again; nothing was written. Try again."""
+
+
 class Fenced(Retryable):
     """Another owner has taken this cycle over. Nothing was written by this call; look at `pipeline cycle show`."""
 

@@ -92,6 +92,15 @@ class PackingProblem:
         """int64[k]: the candidate of each demand row."""
         return np.repeat(np.arange(self.n, dtype=np.int64), np.diff(self.indptr))
 
+    def left_by(self, chosen: Int64) -> Int64:
+        """int64[m]: what these candidates leave of each resource. O(n + k)."""
+        is_chosen = np.zeros(self.n, np.bool_)
+        is_chosen[chosen] = True
+        rows = is_chosen[self.candidates()]
+        left = self.capacities.copy()
+        np.subtract.at(left, self.resources[rows], self.quantities[rows])
+        return left
+
     def restrict(self, candidates: Int64) -> tuple[PackingProblem, Int64]:
         """The problem on these candidates alone, and the original numbers of the resources that it still mentions."""
         lengths = np.diff(self.indptr)[candidates]

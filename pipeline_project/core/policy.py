@@ -162,7 +162,12 @@ class Retention(_Section):
     artifacts: PositiveDuration = Field(
         default=seconds("30d"), description="Snapshots, graphs and selections are kept so long; replay needs them"
     )
-    transitions: PositiveDuration = Field(default=seconds("730d"), description="The audit trail is kept so long")
+    items: PositiveDuration = Field(
+        default=seconds("30d"), description="An item that has ended stays among the others so long; then history keeps it and its decisions"
+    )
+    transitions: PositiveDuration = Field(
+        default=seconds("730d"), description="The audit trail is kept in the database so long, then in files beside the artifacts"
+    )
 
 
 class Policy(_Section):

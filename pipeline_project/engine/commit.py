@@ -8,6 +8,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from pipeline_project.core.decisions import Proposal, Verdict, fitting
+from pipeline_project.core.errors import Overtaken
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.engine.transactions import repeatable
@@ -86,6 +87,7 @@ class Commit:
         chosen = positions[fits]
         ids, ranks = self._snapshot.item_ids, self._proposal.ranks.astype(np.int64)
         decisions.select(connection, self._cycle_id, ids[chosen], ranks[chosen], self._snapshot.policy.ttl.hold)
+        self._refuse_late(connection, ids[chosen])
         self._record(connection, positions, verdicts.tolist())
         self._record(connection, released, [str(Verdict.RELEASED)] * len(released))
         kept = int(self._snapshot.weights[self._kept()].sum()) if first else 0
@@ -131,6 +133,14 @@ class Commit:
         item = np.repeat(np.arange(len(positions)), lengths)
         group = self._proposal.graph.candidates.of_item[positions]
         return fitting(group, item, resource.astype(np.int64), snapshot.quantities[rows], free)
+
+    def _refuse_late(self, connection: sa.Connection, ids: Int64) -> None:
+        """What ran out between being judged and being written was never to be selected: the chunk is undone, and judged again."""
+        late = decisions.expired_among(connection, ids)
+        if late:
+            raise Overtaken(
+                f"cycle {self._proposal.cycle_key}: {late} items expired while they were selected; nothing was written, try again"
+            )
 
     def _record(self, connection: sa.Connection, positions: Int64, verdicts: list[str]) -> None:
         decisions.record(

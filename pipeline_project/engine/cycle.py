@@ -1,55 +1,46 @@
-"""The main job: snapshot, conflict graph, selection, decisions; and its way back."""
+"""The main job: snapshot, conflict graph, selection, decisions."""
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
-from pipeline_project.core.errors import CheckFailed, CycleInFlight, Refused, StalePlan, Unknown
+from pipeline_project.core.errors import CheckFailed, Refused, StalePlan
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.core.verification import verify
 from pipeline_project.engine.commit import Commit
+from pipeline_project.engine.finishing import alone_in
+from pipeline_project.engine.rollback import Rollback
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.solvers.portfolio import solve
 from pipeline_project.solvers.solver import Budget
-from pipeline_project.store import cycles, items, pools, snapshots
+from pipeline_project.store import cycles, pools, snapshots
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.cycles import Cycle
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
 
-log = logging.getLogger(__name__)
-
 Report = dict[str, Any]
 
-ROLLBACK_BATCH: Final = 5_000
-"""Items a transaction of a rollback releases: well under a second."""
 
+class Cycles(Rollback):
+    """A cycle's whole life: forward here, back in `Rollback`, to its end in `Finishing`."""
 
-class Cycles:
-    """One owner a process: its name is in the cycle's row while it commits, and in the audit trail."""
-
-    def __init__(self, database: Database, artifacts: Artifacts, timezone: str) -> None:
-        self._database = database
-        self._artifacts = artifacts
+    def __init__(self, database: Database, artifacts: Artifacts, timezone: str, owner: str | None = None) -> None:
+        super().__init__(database, artifacts, owner)
         self._timezone = timezone
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    def acting_as(self, owner: str) -> Cycles:
+        return Cycles(self._database, self._artifacts, self._timezone, owner)
 
     # -- the four steps, as the assets call them
 
@@ -156,38 +147,6 @@ class Cycles:
             violations.append(f"identity: snapshot: expected cycle key {cycle['cycle_key']}, found {proposal.cycle_key}")
         return {"cycle": cycle["cycle_key"], "pool": cycle["pool"], "verified": not violations, "violations": violations}
 
-    def rollback(
-        self, cycle_key: str, *, pool: str | None = None, hold_s: int = 0, preview: bool = False, reason: str = "rolled back"
-    ) -> Report:
-        """Give back what a published cycle holds and nobody has claimed; completed and claimed items are reported, not undone.
-
-        hold_s   keep the released items from being selected again for so long
-        preview  only say what it would do
-        """
-        if not preview:
-            self.finish_lapsed(self.find(cycle_key, pool=pool)["pool"])
-        cycle = self.find(cycle_key, pool=pool)
-        effects = self._effects(cycle)
-        report: Report = {
-            "cycle": cycle["cycle_key"],
-            "pool": cycle["pool"],
-            "status": cycle["status"],
-            "released": effects.get("selected", 0),
-            "claimed": effects.get("claimed", 0),
-            "completed": effects.get("completed", 0),
-        }
-        if preview or cycle["status"] == CycleStatus.ROLLED_BACK:
-            return report
-        fence = self._begin_rollback(cycle, reason, hold_s)
-        released = self._unwind(cycle, fence, reason, hold_s)
-        return {**report, "status": str(CycleStatus.ROLLED_BACK), "released": released}
-
-    @repeatable
-    def find(self, cycle_key: str, *, pool: str | None = None) -> Cycle:
-        """The newest attempt of the cycle whose key begins so."""
-        with self._database.begin() as connection:
-            return cycles.find(connection, cycle_key, pool=pool)
-
     def report(self, pool: str, cycle_key: str) -> Report:
         """What a cycle came to, as its row says."""
         row = self.find(cycle_key, pool=pool)
@@ -210,42 +169,7 @@ class Cycles:
             "changed": row["changed"] or 0,
         }
 
-    def finish_lapsed(self, pool: str | None = None) -> list[str]:
-        """Finish cycles whose owner fell silent: commit from the stored selection, or release everything; finish rollbacks."""
-        lapsed = self._lapsed(pool)
-        for cycle in lapsed:
-            log.warning(
-                "cycle %s of pool %s: its owner %s fell silent while %s; finishing it",
-                cycle["cycle_key"],
-                cycle["pool"],
-                cycle["owner"],
-                cycle["status"],
-            )
-            self._finish(cycle)
-        return [cycle["cycle_key"] for cycle in lapsed]
-
-    @contextmanager
-    def _letting_go(self, cycle: Cycle, fence: int) -> Iterator[None]:
-        """Whoever dies has a lease that lapses; whoever only fails ends it, so that the next may finish the cycle at once."""
-        try:
-            yield
-        except Exception:
-            with suppress(SQLAlchemyError), self._database.begin() as connection:  # the lease lapses by itself
-                cycles.let_go(connection, cycle["cycle_id"], fence)
-            raise
-
     # -- one transaction each
-
-    @repeatable
-    def _lapsed(self, pool: str | None) -> list[Cycle]:
-        with self._database.begin() as connection:
-            found = pools.find(connection, pool) if pool else None
-            return [cycle for cycle in cycles.in_flight(connection, found) if cycle["lapsed"]]
-
-    @repeatable
-    def _effects(self, cycle: Cycle) -> dict[str, int]:
-        with self._database.begin() as connection:
-            return cycles.effects(connection, cycle["cycle_id"])
 
     @repeatable
     def _plan(self, pool: str, proposal: Proposal) -> Cycle:
@@ -255,7 +179,7 @@ class Cycles:
     @repeatable
     def _begin(self, pool: str, proposal: Proposal) -> tuple[Cycle, int | None]:
         """The cycle's row and our fence; None when it is published already."""
-        with _alone_in(pool), self._database.begin(actor=self.owner) as connection:
+        with alone_in(pool), self._database.begin(actor=self.owner) as connection:
             found = pools.find(connection, pool)
             cycle = cycles.plan(connection, found, proposal, self._artifacts.where(pool, proposal.cycle_key))
             if cycle["status"] in (CycleStatus.PUBLISHED, CycleStatus.ROLLING_BACK):
@@ -264,103 +188,12 @@ class Cycles:
                 _refuse_paused(found)
             return cycle, cycles.begin(connection, found, cycle, self.owner)
 
-    @repeatable
-    def _publish(self, pool: str, cycle: Cycle, fence: int) -> None:
-        with self._database.begin(actor=self.owner) as connection:
-            row = cycles.lock(connection, cycle["cycle_id"])
-            if row["status"] == CycleStatus.PUBLISHED and row["fence"] == fence:
-                return  # an earlier try's COMMIT got through
-            cycles.publish(connection, pools.find(connection, pool), cycle["cycle_id"], fence)
-
-    @repeatable
-    def _begin_rollback(self, cycle: Cycle, reason: str, hold_s: int) -> int:
-        with _alone_in(cycle["pool"]), self._database.begin(actor=self.owner) as connection:
-            row = cycles.lock(connection, cycle["cycle_id"])
-            if row["status"] == CycleStatus.ROLLING_BACK and row["owner"] == self.owner:
-                return int(row["fence"])
-            if row["status"] != CycleStatus.PUBLISHED:
-                raise Refused(f"cycle {row['cycle_key']}: expected a published one to roll back, found {row['status']}")
-            return cycles.begin_rollback(connection, row, self.owner, reason=reason, hold_s=hold_s)
-
-    def _release_all(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str, hold_s: int = 0) -> int:
-        """Release every unclaimed item of the cycle, batch by batch; how many."""
-        released, after = 0, 0
-        while batch := self._release_batch(cycle, fence, status, reason, hold_s, after):
-            moved, after = batch
-            released += moved
-        return released
-
-    @repeatable
-    def _release_batch(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str, hold_s: int, after: int) -> tuple[int, int] | None:
-        """How many it released, and the last item it looked at; None when there are no more."""
-        with self._database.begin(actor=self.owner) as connection:
-            cycles.hold_fence(connection, cycle["cycle_id"], fence, status)
-            batch = items.held_by(connection, cycle["cycle_id"], after=after, most=ROLLBACK_BATCH)
-            hold = cycles.now(connection) + timedelta(seconds=hold_s) if hold_s else None
-            released = items.release(connection, batch, reason=reason, not_before=hold)
-            return (len(released), batch[-1]) if batch else None
-
-    @repeatable
-    def _close(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str) -> None:
-        with self._database.begin(actor=self.owner) as connection:
-            row = cycles.lock(connection, cycle["cycle_id"])
-            if row["status"] != status and row["fence"] == fence:
-                cycles.close(connection, row["pool_id"], row["cycle_id"], status, reason)
-
-    def _unwind(self, cycle: Cycle, fence: int, reason: str, hold_s: int) -> int:
-        released = self._release_all(cycle, fence, CycleStatus.ROLLING_BACK, reason, hold_s)
-        self._close(cycle, fence, CycleStatus.ROLLED_BACK, reason)
-        return released
-
-    def _abandon(self, cycle: Cycle, fence: int, reason: str) -> None:
-        self._release_all(cycle, fence, CycleStatus.COMMITTING, reason)
-        self._close(cycle, fence, CycleStatus.ABANDONED, reason)
-
-    @repeatable
-    def _take_over(self, cycle: Cycle) -> int | None:
-        """A new fence for a cycle in flight, which shuts its former owner out; None when somebody finished it meanwhile."""
-        with self._database.begin(actor=self.owner) as connection:
-            row = cycles.lock(connection, cycle["cycle_id"])
-            if row["status"] != cycle["status"]:
-                return None
-            pool = pools.find(connection, cycle["pool"])
-            return cycles.take_over(connection, pool, row, self.owner)
-
-    def _finish(self, cycle: Cycle) -> None:
-        fence = self._take_over(cycle)
-        if fence is None:
-            return
-        if cycle["status"] == CycleStatus.ROLLING_BACK:
-            self._unwind(cycle, fence, cycle["reason"], cycle["hold_s"])
-        elif (proposal := self._stored(cycle)) is not None:
-            Commit(self._database, proposal, cycle["cycle_id"], fence).run()
-            self._publish(cycle["pool"], cycle, fence)
-        else:
-            self._abandon(cycle, fence, "its owner fell silent, and its stored selection is gone or damaged")
-
-    def _stored(self, cycle: Cycle) -> Proposal | None:
-        """The selection of a cycle as it was stored; None when it can never be read again. A storage that is away is another matter."""
-        try:
-            return self._artifacts.load_proposal(cycle["pool"], cycle["cycle_key"])
-        except (Unknown, CheckFailed, FileNotFoundError) as damage:
-            log.error("cycle %s of pool %s: %s", cycle["cycle_key"], cycle["pool"], damage)
-            return None
-
     def _seen(self, pool: str, day: date) -> Int64:
         """Ids of the items that the day's cycles saw, from their snapshots."""
         with self._database.begin() as connection:
             keys = cycles.keys_of_day(connection, pools.find(connection, pool), day)
         seen = [self._artifacts.load_snapshot(pool, key).item_ids for key in keys]
         return np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.int64)
-
-
-@contextmanager
-def _alone_in(pool: str) -> Iterator[None]:
-    """The partial unique index admits one cycle in flight a pool: another's may begin between our look and our write."""
-    try:
-        yield
-    except IntegrityError as failure:
-        raise CycleInFlight(f"pool {pool}: another cycle began to be written at the same moment; try again") from failure
 
 
 def _refuse_paused(pool: Pool) -> None:

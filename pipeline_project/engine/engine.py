@@ -1,13 +1,16 @@
-"""The engine: five groups of use cases over one database and one root of artifacts."""
+"""The engine: seven groups of use cases over one database and one root of artifacts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import Execution
+from pipeline_project.engine.feed import Feed
 from pipeline_project.engine.inquiry import Inquiry
 from pipeline_project.engine.intake import Intake
 from pipeline_project.engine.upkeep import Upkeep
@@ -28,10 +31,16 @@ class Engine:
     execution: Execution
     upkeep: Upkeep
     inquiry: Inquiry
+    audit: Audit
+    feed: Feed
 
     @classmethod
-    def over(cls, database: Database, artifacts: Artifacts, *, timezone: str) -> Engine:
-        """Put the engine together. The artifacts of two databases never share a folder."""
+    def over(cls, database: Database, artifacts: Artifacts, *, timezone: str, roots: Path | None = None) -> Engine:
+        """Put the engine together. The artifacts of two databases never share a folder; `roots` may be one folder for all.
+
+        Without `roots` the audit trail is sealed and nothing of it exported: for databases that nobody keeps.
+        """
+        audit = Audit(database, roots)
         cycles = Cycles(database, artifacts, timezone)
         return cls(
             database=database,
@@ -39,9 +48,16 @@ class Engine:
             intake=Intake(database),
             cycles=cycles,
             execution=Execution(database),
-            upkeep=Upkeep(database, artifacts, cycles),
+            upkeep=Upkeep(database, artifacts, cycles, audit),
             inquiry=Inquiry(database, artifacts, timezone),
+            audit=audit,
+            feed=Feed(database),
         )
+
+    def acting_as(self, owner: str) -> Engine:
+        """The same engine, under this name in the audit trail."""
+        cycles = self.cycles.acting_as(owner)
+        return replace(self, cycles=cycles, upkeep=Upkeep(self.database, self.artifacts, cycles, self.audit))
 
     @classmethod
     @contextmanager
@@ -53,6 +69,7 @@ class Engine:
         database = Database.find(where, settings)
         try:
             schema.check(database)
-            yield cls.over(database, Artifacts(f"{settings.artifacts_root}/{database.url.database}"), timezone=settings.timezone)
+            artifacts = Artifacts(f"{settings.artifacts_root}/{database.url.database}")
+            yield cls.over(database, artifacts, timezone=settings.timezone, roots=settings.roots_folder)
         finally:
             database.close()

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+from pipeline_project.core.decisions import Verdict
+from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
-from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.engine import actors
+from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -17,6 +20,19 @@ Row = dict[str, Any]
 CYCLES_SEARCHED: Final = 20
 """How many of the newest cycles `why` looks into."""
 HOLDERS_SHOWN: Final = 5
+ENDED: Final = frozenset(State) - {State.PENDING, State.SELECTED, State.CLAIMED}
+
+_DECIDED_BY: Final = (
+    "day",
+    "published_at",
+    "artifact",
+    "policy_version",
+    "policy_hash",
+    "engine_version",
+    "selection_hash",
+    "seed",
+    "solvers",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +93,11 @@ class Inquiry:
         with self._database.begin() as connection:
             return items.listing(connection, pools.find(connection, pool), state=state, most=most)
 
+    def dead(self, pool: str, *, state: str | None = None, error: str | None = None, most: int = 1000) -> list[Row]:
+        """Dead letters, newest first: key, state, reason, error, attempts, claims, since. Of one state, or whose error holds a text."""
+        with self._database.begin() as connection:
+            return items.dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
+
     def counts(self, pool: str) -> dict[str, int]:
         """Items by state."""
         with self._database.begin() as connection:
@@ -87,10 +108,18 @@ class Inquiry:
             return items.find(connection, pools.find(connection, pool), key)
 
     def timeline(self, pool: str, key: str) -> list[Row]:
-        """Every recorded move of an item."""
+        """Every recorded move of an item, those in months that have left the database included."""
+        with self._database.begin() as connection:
+            item = items.find(connection, pools.find(connection, pool), key)
+            before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
+            return before + audit.timeline(connection, item["item_id"])
+
+    def beside(self, pool: str, key: str) -> list[Row]:
+        """Events of the pool that mattered to an item: policies, pauses, its cycles, capacities of what it demands."""
         with self._database.begin() as connection:
             found = pools.find(connection, pool)
-            return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+            item = items.find(connection, found, key)
+            return audit.beside(connection, found, item["item_id"], ended=item["state"] in ENDED)
 
     def resources(self, pool: str | None) -> list[Row]:
         with self._database.begin() as connection:
@@ -152,25 +181,69 @@ class Inquiry:
         with self._database.begin() as connection:
             return decisions.top(connection, cycles.find(connection, cycle_key, pool=pool)["cycle_id"], most=most)
 
+    def lineage(self, cycle_key: str, *, pool: str | None = None) -> Row:
+        """Back to what a cycle was decided from and by whom, forward to what became of it, and what it changed.
+
+        before, after  worth of what the decided items held, before it and since; newly_selected, freed: items
+        """
+        with self._database.begin() as connection:
+            row = cycles.find(connection, cycle_key, pool=pool)
+            made = cycles.difference(connection, row["cycle_id"])
+            owner = cycles.published_by(connection, row) or row["owner"]
+            after = row["committed_value"] or 0
+            return {
+                "snapshot": row["artifact"],
+                "policy_version": row["policy_version"],
+                "policy_hash": row["policy_hash"],
+                "engine_version": row["engine_version"],
+                **{name: row["certificate"].get(name) for name in ("solvers", "seed", "steps")},
+                "selection_hash": row["certificate"].get("hash"),
+                "decided_by": owner,
+                "run": actors.run_of(owner),
+                "before": after - made["gained"] + made["lost"],
+                "after": after,
+                "newly_selected": made["newly_selected"],
+                "freed": made["freed"],
+                "superseded": [{**old, "run": actors.run_of(old["owner"])} for old in cycles.superseded(connection, row["cycle_id"])],
+                "outcomes": cycles.outcomes(connection, row["cycle_id"]),
+            }
+
+    def moved(self, cycle_key: str, verdict: Verdict, *, pool: str | None = None, most: int = 10) -> list[Row]:
+        """item, weight of what a cycle selected anew, or of what it took back."""
+        with self._database.begin() as connection:
+            return cycles.moved(connection, cycles.find(connection, cycle_key, pool=pool)["cycle_id"], verdict, most=most)
+
+    def position(self) -> str:
+        """Of the newest change in the feed that may alter what a cycle selects: it stands still while nothing happens."""
+        with self._database.begin() as connection:
+            return feed.newest(connection, feed.horizon(connection))
+
     def why(self, pool: str, key: str) -> Row:
         """Why an item is where it is: its state, and what the newest cycles decided about it, with those who stood in its way."""
         with self._database.begin() as connection:
             found = pools.find(connection, pool)
             item = items.find(connection, found, key)
             recorded = {row["cycle_key"]: row for row in decisions.of_item(connection, item["item_id"])}
+            mates = items.members(connection, item["bundle_id"]) if item["bundle_id"] else []
             seen_by = decisions.cycles_since(connection, found, item["submitted_at"], most=CYCLES_SEARCHED)
+            last = audit.timeline(connection, item["item_id"])[-1]
         verdicts = []
         for cycle in seen_by:
             verdict = recorded.get(cycle["cycle_key"]) or self._deferred(found, cycle["cycle_key"], item["item_id"])
             if verdict:
-                about = {name: cycle[name] for name in ("day", "published_at")}
-                verdicts.append({"cycle": cycle["cycle_key"], "cycle_status": cycle["cycle_status"], **about, **_shown(verdict)})
+                about = {name: cycle[name] for name in _DECIDED_BY}
+                run = actors.run_of(cycle["owner"])
+                verdicts.append(
+                    {"cycle": cycle["cycle_key"], "cycle_status": cycle["cycle_status"], **_shown(verdict), **about, "run": run}
+                )
         return {
             "item": key,
             "pool": pool,
             "state": item["state"],
             "reason": item["reason"],
-            "sentence": _sentence(item, verdicts),
+            "sentence": _sentence(item, verdicts, waits := _waits_for(item, mates)),
+            "waits_for": waits,
+            "last_move": {name: last[name] for name in ("at", "event", "actor", "token", "cycle", "reason", "detail")},
             "verdicts": verdicts,
         }
 
@@ -204,10 +277,23 @@ def _shown(verdict: Row) -> Row:
     return {name: verdict[name] for name in ("verdict", "rank", "weight", "reason", "blockers") if verdict.get(name) is not None}
 
 
-def _sentence(item: Row, verdicts: list[Row]) -> str:
-    state = f"{item['key']} is {item['state']}" + (f" ({item['reason']})" if item["reason"] else "")
+def _waits_for(item: Row, mates: list[Row]) -> list[str]:
+    """What keeps a pending member of a bundle from being looked at: members that have not come, and those that are gone."""
+    if item["state"] != "pending" or not mates:
+        return []
+    missing = item["bundle_size"] - len(mates)
+    gone = [mate for mate in mates if mate["state"] not in ("pending", "selected") and not mate["token"] and not item["token"]]
+    told = [f"{missing} of {item['bundle_size']} members of its bundle {item['bundle_key']} that have not come"] if missing else []
+    return told + [f"{mate['key']}, which is {mate['state']}" + (f" ({mate['reason']})" if mate["reason"] else "") for mate in gone]
+
+
+def _sentence(item: Row, verdicts: list[Row], waits_for: list[str]) -> str:
+    reason = ": ".join(part for part in (item["reason"], item["error"]) if part)
+    state = f"{item['key']} is {item['state']}" + (f" ({reason})" if reason else "")
     if item["state"] != "pending":
         return state
+    if waits_for:
+        return f"{state}; a bundle is selected whole, and it waits for {'; '.join(waits_for)}"
     if not verdicts:
         return f"{state}; no cycle has looked at it yet"
     newest = verdicts[0]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline_project.core.errors import PipelineError, Refused
+from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
-from pipeline_project.engine.execution import fail_claims
+from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
+from pipeline_project.store import alerts, catalog, check_marks, cycles, invariants, items, leases
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
@@ -28,26 +29,41 @@ BATCH: Final = 2_000
 SWEEPER: Final = "sweep"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """violated: broken invariants with their rows; items: how many were looked at, None = every one."""
+
+    violated: list[dict[str, Any]]
+    items: int | None
+
+
 class Upkeep:
-    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles) -> None:
+    def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts
         self._cycles = cycles
+        self._audit = audit
+        self._retention = Retention(database, artifacts)
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts.
+        """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, seal the trail, drop what is old, archive.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
         self._make_partitions()
-        return {
+        swept = {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
-            "leases_lapsed": self._until_none(self._fail_lapsed),
+            **self._fail_lapsed(),
             "cycles_finished": self._finish_lapsed(),
             "plans_forgotten": self._forget_plans(),
-            "artifacts_dropped": self._drop_artifacts(),
+            "artifacts_dropped": self._retention.drop_artifacts(),
+            "sealed": self._seal(),
+            "items_archived": self._retention.archive_items(),
+            "audit_months_detached": self._retention.detach_audit(),
         }
+        self._note_sizes()
+        return swept
 
     def advance_clock(self, until: datetime) -> None:
         """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
@@ -64,9 +80,35 @@ class Upkeep:
             return alerts.add(connection, alert)
 
     def check(self) -> list[dict[str, Any]]:
-        """Broken invariants, with their rows; empty on a healthy database."""
+        """Broken invariants of everything there is, with their rows; empty on a healthy database."""
+        return self.check_all().violated
+
+    def check_all(self) -> Checked:
+        return self._examine(None)
+
+    def check_new(self) -> Checked:
+        """The same of the items that moved since the last check that found nothing; of everything, when that was never or a week ago.
+
+        It misses what no move was recorded for: a row that somebody changed with the guards off, of an item that has not moved since.
+        """
+        with self._database.begin() as connection:
+            mark = check_marks.last(connection)
+        return self._examine(mark.position if mark and mark.recent else None)
+
+    def check_cycle(self, cycle_key: str, *, pool: str) -> list[dict[str, Any]]:
+        """The same of the items that a cycle decided on, and of all that is held."""
         with self._database.begin(repeatable=True) as connection:
-            return invariants.violated(connection)
+            cycle = cycles.find(connection, cycle_key, pool=pool)
+            return invariants.violated_by(connection, check_marks.of_cycle(connection, cycle["cycle_id"]))
+
+    def _examine(self, since: str | None) -> Checked:
+        with self._database.begin(repeatable=True) as connection:
+            horizon = check_marks.horizon(connection)
+            touched = None if since is None else check_marks.touched(connection, since)
+            violated = invariants.violated(connection) if touched is None else invariants.violated_by(connection, touched)
+        if not violated:  # what is broken is found again until it is mended
+            self._remember_check(horizon, full=touched is None)
+        return Checked(violated=violated, items=None if touched is None else len(touched))
 
     # -- one transaction each
 
@@ -86,17 +128,18 @@ class Upkeep:
         with self._database.begin(actor=SWEEPER) as connection:
             return len(items.release_lapsed_holds(connection, most=BATCH))
 
+    def _fail_lapsed(self) -> dict[str, int]:
+        """A pool at a time; one of whose claims another sweep was quicker with counts nothing, and ends this one's turn."""
+        total = {"leases_lapsed": 0, "executors_lost": 0}
+        while (step := self._lapse())[0]:
+            total["leases_lapsed"] += step[0]
+            total["executors_lost"] += step[1]
+        return total
+
     @repeatable
-    def _fail_lapsed(self) -> int:
+    def _lapse(self) -> tuple[int, int]:
         with self._database.begin(actor=SWEEPER) as connection:
-            by_pool: dict[int, list[tuple[int, int]]] = defaultdict(list)
-            for item, token, pool_id in leases.lapsed(connection, most=BATCH):
-                by_pool[pool_id].append((item, token))
-            for pool_id, claims in by_pool.items():
-                fail_claims(
-                    connection, pools.by_id(connection, pool_id), claims, reason="lease lost", error="no heartbeat before the lease ended"
-                )
-            return sum(map(len, by_pool.values()))
+            return leases.lapse(connection, most=BATCH)
 
     def _finish_lapsed(self) -> int:
         try:
@@ -105,6 +148,21 @@ class Upkeep:
             log.error("a lapsed cycle could not be finished: %s", failure)
             return 0
 
+    def _seal(self) -> int:
+        try:
+            return int(self._audit.seal()["rows"])
+        except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
+            log.error("the audit trail was not sealed: %s", failure)
+            self.raise_alert(
+                Alert(kind="audit_not_sealed", severity="error", message=str(failure), dedupe_key=f"audit_not_sealed:{failure}")
+            )
+            return 0
+
+    @repeatable
+    def _remember_check(self, horizon: str, *, full: bool) -> None:
+        with self._database.begin() as connection:
+            check_marks.remember(connection, horizon, full=full)
+
     @repeatable
     def _make_partitions(self) -> None:
         """By itself: it locks the whole audit trail for a moment, and must hold nothing that a commit waits for."""
@@ -112,17 +170,11 @@ class Upkeep:
             connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
 
     @repeatable
+    def _note_sizes(self) -> None:
+        with self._database.begin() as connection:
+            catalog.note_sizes(connection)
+
+    @repeatable
     def _forget_plans(self) -> int:
         with self._database.begin(actor=SWEEPER) as connection:
             return cycles.forget_plans(connection)
-
-    def _drop_artifacts(self) -> int:
-        """Artifacts older than each pool's retention."""
-        dropped = 0
-        with self._database.begin() as connection:
-            known = [pools.find(connection, name) for name in pools.names(connection)]
-        for pool in known:
-            with self._database.begin() as connection:
-                old = cycles.keys_before(connection, pool, pool.policy.retention.artifacts)
-            dropped += sum(self._artifacts.forget(pool.name, key) for key in old)
-        return dropped

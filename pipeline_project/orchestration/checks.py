@@ -51,9 +51,10 @@ def gap_within_policy(proposal: Proposal, _: Engine) -> Faults:
     return [f"gap: expected at most {most:.2%}, found {gap:.2%}; give the policy's solver more steps"] if gap > most else []
 
 
-def ledger_invariants_hold(_: Report, engine: Engine) -> Faults:
-    """Every promise of the store holds: nothing over-allocated, no half bundle, no move without its audit row."""
-    return [f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}" for broken in engine.upkeep.check()]
+def ledger_invariants_hold(report: Report, engine: Engine) -> Faults:
+    """Every promise of the store holds where the cycle decided: nothing over-allocated, no half bundle, no move without its audit row."""
+    violated = engine.upkeep.check_cycle(report["cycle"], pool=report["pool"])
+    return [f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}" for broken in violated]
 
 
 def nobody_starves(report: Report, engine: Engine) -> Faults:

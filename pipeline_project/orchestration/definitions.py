@@ -7,6 +7,7 @@ import dagster as dg
 from pipeline_project import settings
 from pipeline_project.orchestration import alerts, assets, checks, io, jobs, resources, schedules, sensors
 from pipeline_project.orchestration.partitions import day_and_pool
+from pipeline_project.orchestration.versions import code_version
 from pipeline_project.settings import Settings
 
 
@@ -19,11 +20,16 @@ def defs() -> dg.Definitions:
 def control_room(chosen: Settings) -> dg.Definitions:
     """The four assets on the installation's days and pools, their checks, and what sets them going."""
     partitions = day_and_pool(chosen)
-    selection = [asset.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=partitions)) for asset in assets.SELECTION]
+
+    def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        made_by = assets.MADE_BY[spec.key.to_user_string()]
+        return spec.replace_attributes(partitions_def=partitions, code_version=code_version(*made_by))
+
+    selection = [asset.map_asset_specs(placed) for asset in assets.SELECTION]
     return dg.Definitions(
         assets=[assets.work_items, *selection],
         asset_checks=checks.checks(partitions),
-        jobs=[jobs.live_cycle, jobs.sweep, jobs.pull_sources],
+        jobs=[jobs.live_cycle, jobs.reprocess, jobs.rollback_cycle, jobs.sweep, jobs.pull_sources],
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
         sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs, *_of_launcher(chosen)],
         resources={"engine": resources.engine, "artifacts": io.artifacts},

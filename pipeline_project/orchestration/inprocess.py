@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from dagster._core.instance.ref import InstanceRef  # the public get() reads the
 
 from pipeline_project.core.errors import CheckFailed
 from pipeline_project.core.snapshot import Mode
+from pipeline_project.engine import actors
 from pipeline_project.engine.cycle import Report
 from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import assets, definitions, home
-from pipeline_project.orchestration.metadata import describe
+from pipeline_project.orchestration.metadata import account, describe
 from pipeline_project.orchestration.partitions import POOLS, key_of
 from pipeline_project.orchestration.requests import LIVE_CYCLE, CycleRequest
+from pipeline_project.orchestration.versions import DATA_VERSION, data_version, observed
 from pipeline_project.settings import Settings
 from pipeline_project.store import dagster_database
 
@@ -43,16 +46,17 @@ class ControlRoom:
 
         Raises what the engine raises, and CheckFailed where a blocking check stopped the run before its commit.
         """
-        asked = CycleRequest(pool=pool, day=day, mode=mode)
+        asked, run_id = CycleRequest(pool=pool, day=day, mode=mode), str(uuid.uuid4())
         with _kept_or_forgotten(self.instance) as instance:
             instance.add_dynamic_partitions(POOLS.name or "", [pool])
             try:
                 run = self.job.execute_in_process(
                     run_config=QUIET,
                     instance=instance,
+                    run_id=run_id,
                     partition_key=asked.partition_key,
                     tags=asked.tags,
-                    resources={"engine": self.engine},
+                    resources={"engine": self.engine.acting_as(actors.run(run_id))},
                 )
             except DagsterAssetCheckFailedError as failure:
                 raise CheckFailed(f"pool {pool}, {day}: {failure}") from failure
@@ -67,11 +71,19 @@ class ControlRoom:
         if self.instance is None:
             return False
         self.instance.add_dynamic_partitions(POOLS.name or "", [report["pool"]])
-        for asset in assets.SELECTION:
-            metadata = {**describe(report), "origin": "command line"}
-            partition = key_of(report["day"], report["pool"])
-            self.instance.report_runless_asset_event(dg.AssetMaterialization(asset.key, metadata=metadata, partition=partition))
+        partition = key_of(report["day"], report["pool"])
+        metadata = {**describe(report), **account(self.engine, report), "origin": "command line"}
+        self.instance.report_runless_asset_event(observed(self.engine.inquiry.position()))
+        for asset, version in zip(assets.SELECTION, self._versions(report), strict=True):
+            event = dg.AssetMaterialization(asset.key, metadata=metadata, partition=partition, tags={DATA_VERSION: version})
+            self.instance.report_runless_asset_event(event)
         return True
+
+    def _versions(self, report: Report) -> Iterator[str]:
+        """The hashes a run would have given to what the cycle left behind."""
+        proposal = self.engine.artifacts.load_proposal(report["pool"], report["cycle"])
+        for made in (proposal.graph.snapshot, proposal.graph, proposal, report):
+            yield data_version(made)
 
 
 @contextmanager

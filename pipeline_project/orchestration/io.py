@@ -8,9 +8,11 @@ from typing import Any, Final
 import dagster as dg
 
 from pipeline_project.core.errors import StalePlan, Unknown
+from pipeline_project.core.snapshot import Snapshot
 from pipeline_project.engine.engine import Engine
-from pipeline_project.orchestration.metadata import CYCLE_KEY, describe
+from pipeline_project.orchestration.metadata import CYCLE_KEY, account, describe
 from pipeline_project.orchestration.partitions import day_and_pool_of
+from pipeline_project.orchestration.requests import CYCLE_TAG
 from pipeline_project.store.artifacts import CONFLICT_GRAPH, PENDING_ITEMS, PROPOSED_SELECTIONS
 
 _LOAD: Final[Mapping[str, Callable[[Engine, str, str], Any]]] = {
@@ -34,7 +36,9 @@ class ArtifactIO(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         self._made[context.asset_key] = obj
-        context.add_output_metadata(describe(obj))
+        context.add_output_metadata({**describe(obj), **account(self._engine, obj)})
+        if isinstance(obj, Snapshot):  # from here on the run is found by its cycle
+            context.step_context.instance.add_run_tags(context.run_id, {CYCLE_TAG: obj.cycle_key()})
 
     def load_input(self, context: dg.InputContext) -> Any:
         if context.asset_key in self._made:

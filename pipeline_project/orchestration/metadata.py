@@ -10,10 +10,12 @@ import dagster as dg
 import numpy as np
 
 from pipeline_project.core.conflict_graph import ConflictGraph
-from pipeline_project.core.decisions import Proposal
+from pipeline_project.core.decisions import Proposal, Verdict
 from pipeline_project.core.packing import Int64
 from pipeline_project.core.snapshot import Snapshot
+from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import pictures
+from pipeline_project.orchestration.partitions import key_of
 
 CYCLE_KEY: Final = "cycle_key"
 ROWS: Final = 10
@@ -73,6 +75,8 @@ def _(made: Proposal) -> Metadata:
         "selected": made.graph.snapshot.n - len(deferred),
         "deferred": len(deferred),
         "steps": certificate.steps,
+        "seed": certificate.seed,
+        "selection_hash": made.selection.digest(),
         "reproducible": certificate.reproducible,
         "solvers": dict(certificate.solvers),
         "top_selected": _top_selected(made),
@@ -86,6 +90,50 @@ def _(made: Proposal) -> Metadata:
 def _(made: Mapping) -> Metadata:  # type: ignore[type-arg]  # singledispatch takes a class, not an alias
     numbers = ("value", "upper_bound", "gap", "items", "selected", "deferred", "stale", "nofit", "changed", "attempt")
     return {CYCLE_KEY: made["cycle"], "status": str(made["status"]), "mode": str(made["mode"]), **{name: made[name] for name in numbers}}
+
+
+def account(engine: Engine, made: object) -> Metadata:
+    """What only the database knows of what an asset made: where it came from, what it changed, whose place it took."""
+    if isinstance(made, Snapshot):
+        return _set_aside(engine, made.pool)
+    return _changes(engine, made) if isinstance(made, Mapping) else {}
+
+
+def _set_aside(engine: Engine, pool: str) -> Metadata:
+    rows = engine.inquiry.items(pool, state="quarantined", most=ROWS)
+    shown = [{"item": row["key"], "weight": row["weight"], "reason": row["reason"] or ""} for row in rows]
+    return {"quarantined": table({"item": text, "weight": number, "reason": text}, shown)}
+
+
+def _changes(engine: Engine, report: Mapping[str, Any]) -> Metadata:
+    pool, cycle = report["pool"], report["cycle"]
+    lineage = engine.inquiry.lineage(cycle, pool=pool)
+    rows = [
+        {"item": row["item"], "weight": row["weight"], "change": change}
+        for change, verdict in (("freed", Verdict.RELEASED), ("newly selected", Verdict.SELECTED))
+        for row in engine.inquiry.moved(cycle, verdict, pool=pool, most=ROWS)
+    ]
+    return {
+        **{name: lineage[name] for name in ("before", "after", "freed", "newly_selected")},
+        "difference": table({"item": text, "weight": number, "change": text}, rows),
+        "supersedes": dg.MetadataValue.md(_linked(pool, lineage["superseded"])),
+        **{name: lineage[name] for name in ("snapshot", "policy_version", "policy_hash", "engine_version", "seed", "selection_hash")},
+        "solvers": lineage["solvers"],
+        "decided_by": lineage["decided_by"],
+        "show": f"pipeline cycle show {cycle[:8]} --pool {pool}",
+    }
+
+
+def _linked(pool: str, superseded: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each cycle, leading to the run that decided it, or to the partition of one that ran without Dagster."""
+    lines = (f"- [cycle {old['cycle'][:8]}]({_page(pool, old)}) of {old['day']}: {old['items']} items" for old in superseded)
+    return "\n".join(lines) or "none"
+
+
+def _page(pool: str, cycle: Mapping[str, Any]) -> str:
+    if cycle["run"]:
+        return f"/runs/{cycle['run']}"
+    return f"/assets/committed_decisions?view=partitions&partition={key_of(cycle['day'], pool)}"
 
 
 text: Final = "string"

@@ -14,8 +14,11 @@ from pipeline_project.core.snapshot import Mode
 from pipeline_project.orchestration.partitions import day_and_pool_of, key_of
 
 LIVE_CYCLE: Final = "live_cycle"
+REPROCESS: Final = "reprocess"
 MODE_TAG: Final = "pipeline/mode"
 POOL_TAG: Final = "pipeline/pool"
+CYCLE_TAG: Final = "pipeline/cycle"
+"""Which cycle a run has made: known once its snapshot is taken."""
 
 IN_FLIGHT: Final = [
     dg.DagsterRunStatus.QUEUED,

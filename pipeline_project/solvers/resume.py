@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from pipeline_project.core.changes import Change
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Selection
@@ -37,13 +35,3 @@ def resume(problem: PackingProblem, start: Start, changed: Int64, budget: Budget
 
 def _counted(selection: Selection, steps: int, reproducible: bool) -> Selection:
     return replace(selection, certificate=replace(selection.certificate, steps=steps, reproducible=reproducible))
-
-
-def left_by(problem: PackingProblem, chosen: Int64) -> Int64:
-    """int64[m]: what these leave of each resource."""
-    is_chosen = np.zeros(problem.n, np.bool_)
-    is_chosen[chosen] = True
-    rows = is_chosen[problem.candidates()]
-    left = problem.capacities.copy()
-    np.subtract.at(left, problem.resources[rows], problem.quantities[rows])
-    return left

@@ -13,10 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from pipeline_project.core.packing import Bools, Int64, PackingProblem
+from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
-from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.proposal import Proposal, Request
 from pipeline_project.solvers.standing import Standing
@@ -177,7 +176,5 @@ def _wrong(problem: PackingProblem, chosen: Int64) -> str:
         return f"expected candidates in 0..{problem.n - 1}"
     if (np.diff(chosen) <= 0).any():
         return "expected ascending numbers, none twice"
-    flags: Bools = np.zeros(problem.n, np.bool_)
-    flags[chosen] = True
-    left = Incidence.of(problem).left_by(flags)
+    left = problem.left_by(chosen)
     return f"resource {int(np.argmin(left))} is overdrawn by {-int(left.min())}" if len(left) and left.min() < 0 else ""

@@ -20,6 +20,7 @@ from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import CheckFailed, Unknown
 from pipeline_project.core.packing import Int64, PackingProblem, starts_of
 from pipeline_project.core.policy import Policy
+from pipeline_project.core.rollbacks import Fates
 from pipeline_project.core.selection import NO_CUTS, Certificate, Claim, Cuts, Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store.columns import integers, strings
@@ -27,6 +28,7 @@ from pipeline_project.store.columns import integers, strings
 PENDING_ITEMS: Final = "pending_items"
 CONFLICT_GRAPH: Final = "conflict_graph"
 PROPOSED_SELECTIONS: Final = "proposed_selections"
+ROLLBACK_PREVIEWS: Final = "rollback_previews"
 
 _CLAIMS = pa.schema([("solver", pa.string()), ("bound", pa.int64()), ("candidates", pa.list_(pa.int64()))])
 
@@ -155,6 +157,17 @@ class Artifacts:
             return None
         rows = parquet.read_table(path, filesystem=self.fs, filters=[("item_id", "=", item_id)]).to_pylist()
         return rows[0] if rows else None
+
+    # -- rollback_previews: one a hash, so that whoever is refused is told what differs
+
+    def save_fates(self, pool: str, cycle_key: str, name: str, fates: Fates) -> None:
+        table = _table(item_id=fates.item_ids, version=fates.versions, fate=fates.fates)
+        self._save(pool, cycle_key, f"{ROLLBACK_PREVIEWS}/{name}", {"fates": table}, {})
+
+    def load_fates(self, pool: str, cycle_key: str, name: str) -> Fates:
+        tables, _ = self._load(pool, cycle_key, f"{ROLLBACK_PREVIEWS}/{name}")
+        item_ids, versions, fates = (integers(tables["fates"], column) for column in ("item_id", "version", "fate"))
+        return Fates(item_ids=item_ids, versions=versions, fates=fates)
 
     # -- files
 

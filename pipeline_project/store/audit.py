@@ -17,6 +17,12 @@ def timeline(connection: sa.Connection, item_id: int) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(SQL["timeline"], {"item_id": item_id}).mappings()]
 
 
+def beside(connection: sa.Connection, pool: Pool, item_id: int, *, ended: bool) -> list[dict[str, Any]]:
+    """What happened to the pool, and mattered to an item, from its submission to its end (or until now), oldest first."""
+    parameters = {"pool_id": pool.pool_id, "item_id": item_id, "ended": ended}
+    return [dict(row) for row in connection.execute(SQL["beside"], parameters).mappings()]
+
+
 def pool_events(connection: sa.Connection, pool: Pool, *, most: int = 50) -> list[dict[str, Any]]:
     """What happened to a pool, newest first."""
     return [dict(row) for row in connection.execute(SQL["pool_events"], {"pool_id": pool.pool_id, "most": most}).mappings()]

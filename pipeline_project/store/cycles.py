@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from pipeline_project import __version__
-from pipeline_project.core.decisions import Proposal
+from pipeline_project.core.decisions import Proposal, Verdict
 from pipeline_project.core.errors import CycleInFlight, Fenced, Refused, Unknown
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.store import pools, statements
@@ -114,9 +114,10 @@ def take_over(connection: sa.Connection, pool: Pool, cycle: Cycle, owner: str) -
     return fence
 
 
-def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, *, reason: str, hold_s: int) -> int:
-    """Take a published cycle back into work; its fence. Why, and how long its items stay out of the next cycles, is kept with it."""
-    parameters = {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S, "reason": reason, "hold_s": hold_s}
+def begin_rollback(connection: sa.Connection, cycle: Cycle, owner: str, *, reason: str, hold_s: int, compensate: bool) -> int:
+    """Take a published cycle back into work; its fence. All that whoever finishes it must know is kept with it."""
+    parameters = {"cycle_id": cycle["cycle_id"], "owner": owner, "lease_s": LEASE_S}
+    parameters |= {"reason": reason, "hold_s": hold_s, "compensate": compensate}
     fence: int = connection.execute(SQL["begin_rollback"], parameters).scalar_one()
     return fence
 
@@ -184,9 +185,36 @@ def keys_before(connection: sa.Connection, pool: Pool, age_s: int) -> list[str]:
     return list(connection.scalars(SQL["keys_before"], {"pool_id": pool.pool_id, "age_s": age_s}))
 
 
-def effects(connection: sa.Connection, cycle_id: int) -> dict[str, int]:
-    """How many items a cycle still holds or has brought to an end, by state."""
-    return {row.state: row.items for row in connection.execute(SQL["effects"], {"cycle_id": cycle_id})}
+def difference(connection: sa.Connection, cycle_id: int) -> dict[str, int]:
+    """newly_selected, freed (items), gained, lost (their worth)."""
+    return dict(connection.execute(SQL["difference"], {"cycle_id": cycle_id}).mappings().one())
+
+
+def superseded(connection: sa.Connection, cycle_id: int) -> list[dict[str, Any]]:
+    """cycle, day, mode, owner of the cycles whose selections this one took back, and how many items of each."""
+    return [dict(row) for row in connection.execute(SQL["superseded"], {"cycle_id": cycle_id}).mappings()]
+
+
+def moved(connection: sa.Connection, cycle_id: int, verdict: Verdict, *, most: int) -> list[dict[str, Any]]:
+    """item, weight of those with this recorded verdict, the worthiest first."""
+    rows = connection.execute(SQL["moved"], {"cycle_id": cycle_id, "verdict": verdict, "most": most})
+    return [dict(row) for row in rows.mappings()]
+
+
+def outcomes(connection: sa.Connection, cycle_id: int) -> dict[str, int]:
+    """What the cycle selected, by what became of it."""
+    return {row.state: row.items for row in connection.execute(SQL["outcomes"], {"cycle_id": cycle_id})}
+
+
+def published_by(connection: sa.Connection, cycle: Cycle) -> str | None:
+    """Who published it, whoever owned it later; None while nobody has."""
+    actor: str | None = connection.scalar(SQL["published_by"], {"pool_id": cycle["pool_id"], "cycle_id": cycle["cycle_id"]})
+    return actor
+
+
+def artifact_dropped(connection: sa.Connection, pool: Pool, cycle_key: str) -> None:
+    """Its files are gone: no later sweep has to look for them."""
+    connection.execute(SQL["artifact_dropped"], {"pool_id": pool.pool_id, "cycle_key": cycle_key})
 
 
 def today(connection: sa.Connection, timezone: str) -> date:

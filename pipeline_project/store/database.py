@@ -32,12 +32,14 @@ class Database:
     name   as --database takes it: a URL without its password, or a bare name on the embedded server
     url    the engine's door
     admin  the door of whoever may create roles and migrate; the same as url on a server we do not run
+    role   what every connection of the engine's becomes
     """
 
     name: str
     url: sa.URL
     admin: sa.URL
     server: EmbeddedPostgres | None = field(default=None, repr=False)
+    role: str = WRITER
     _engines: list[sa.Engine] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -47,24 +49,29 @@ class Database:
         Raises DatabaseUnavailable when there is nothing to start a server with.
         """
         where = where or settings.database_url
+        if not _NAME.fullmatch(settings.role):
+            raise UsageError(f"PIPELINE_ROLE: expected a role such as {WRITER} or pipeline_auditor, found {settings.role!r}")
         if "://" in where:
             url = sa.make_url(where).set(drivername="postgresql+psycopg")
             name = url.render_as_string(hide_password=True).replace("+psycopg", "")
             url = _with_password(url, settings.database_password_file)
-            return cls(name=name, url=url, admin=url)
+            return cls(name=name, url=url, admin=url, role=settings.role)
         if not _NAME.fullmatch(where):
             raise UsageError(f"database: expected a postgresql:// URL or a name of a-z, 0-9 and _, found {where!r}")
         server = EmbeddedPostgres(settings.state_dir, pg_bin=settings.pg_bin).acquire()
         door = {user: sa.make_url(server.url(where, user)).set(drivername="postgresql+psycopg") for user in (LOGIN, SUPERUSER)}
-        return cls(name=where, url=door[LOGIN], admin=door[SUPERUSER], server=server)
+        return cls(name=where, url=door[LOGIN], admin=door[SUPERUSER], server=server, role=settings.role)
 
     @property
     def engine(self) -> sa.Engine:
         """The pool of connections, each in the writer's role from its first breath."""
         if not self._engines:
-            options = " ".join(f"-c {name}={value}" for name, value in {**SESSION, "role": WRITER}.items())
+            options = " ".join(f"-c {name}={value}" for name, value in {**SESSION, "role": self.role}.items())
+            # PGCLIENTENCODING must not decide what the rows of the audit trail hash to.
             self._engines.append(
-                sa.create_engine(self.url, connect_args={"options": options}, pool_pre_ping=True, pool_size=5, max_overflow=15)
+                sa.create_engine(
+                    self.url, connect_args={"options": options, "client_encoding": "utf8"}, pool_pre_ping=True, pool_size=5, max_overflow=15
+                )
             )
         return self._engines[0]
 

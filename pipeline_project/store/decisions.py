@@ -37,6 +37,11 @@ def select(connection: sa.Connection, cycle_id: int, ids: Int64, ranks: Int64, h
         connection.execute(SQL["select_items"], {"cycle_id": cycle_id, "ids": ids.tolist(), "ranks": ranks.tolist(), "hold_s": hold_s})
 
 
+def expired_among(connection: sa.Connection, ids: Int64) -> int:
+    """How many of these locked items have run out by now."""
+    return int(connection.execute(SQL["expired_among"], {"ids": ids.tolist()}).scalar_one()) if len(ids) else 0
+
+
 def record(
     connection: sa.Connection,
     cycle_id: int,

@@ -1,87 +1,91 @@
-"""Claims: an executor takes a selected item for a limited time, with a token that only grows."""
+"""Claims: an executor takes a selected item for a limited time, with a token that only grows. Functions of the database do it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from pipeline_project.core.policy import Policy
+from pipeline_project.core.errors import PipelineError, Unknown, UsageError
 from pipeline_project.store import statements
-from pipeline_project.store.pools import Pool
 
 SQL = statements.load("leases")
 
+Claim = tuple[str, int]
+"""Item key and token."""
 
-def executor(connection: sa.Connection, pool: Pool, name: str) -> int:
-    """The executor's number; it is seen now."""
-    number: int = connection.execute(SQL["executor"], {"pool_id": pool.pool_id, "name": name}).scalar_one()
-    return number
+REFUSALS: Final[dict[str | None, type[PipelineError]]] = {"P0002": Unknown, "22023": UsageError}
+"""How the functions refuse an unknown pool, and an argument that cannot be."""
 
 
 def claim(
-    connection: sa.Connection, pool: Pool, name: str, *, most: int, ttl_s: int, keys: Sequence[str] | None = None
+    connection: sa.Connection,
+    pool: str,
+    executor: str,
+    *,
+    most: int,
+    ttl_s: int | None,
+    keys: Sequence[str] | None = None,
+    request: str | None = None,
 ) -> list[dict[str, Any]]:
     """Take up to `most` items of published cycles, best rank first: item, token, payload, lease_until, attempt.
 
-    keys  take only these items
+    ttl_s    None = as the policy says
+    keys     take only these items
+    request  a name of this very call: with it the same claims are given again to whoever lost the answer
     """
-    parameters = {
-        "pool_id": pool.pool_id,
-        "executor_id": executor(connection, pool, name),
-        "most": most,
-        "ttl_s": ttl_s,
-        "keys": list(keys) if keys is not None else None,
-        "reason": f"claimed by {name}",
-    }
-    return [dict(row) for row in connection.execute(SQL["claim"], parameters).mappings()]
+    ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
+    named = None if keys is None else list(keys)
+    return _rows(connection, "claim", {"pool": pool, "executor": executor, "most": most, "ttl": ttl, "request": request, "keys": named})
 
 
-def lock_claims(connection: sa.Connection, pool: Pool, claims: Sequence[tuple[str, int]]) -> Sequence[Any]:
-    """Lock these items in id order: rows of item, given (token), item_id, token, state, reason. Unknown keys are missing."""
-    keys, tokens = [key for key, _ in claims], [token for _, token in claims]
-    return connection.execute(SQL["lock_claims"], {"pool_id": pool.pool_id, "keys": keys, "tokens": tokens}).all()
+def complete(
+    connection: sa.Connection, pool: str, claims: Sequence[Claim], *, results: Sequence[Any] | None, executor: str | None
+) -> list[dict[str, Any]]:
+    """claimed -> completed: one row a claim, in the order given: item, token, accepted, state, reason."""
+    document = None if results is None else json.dumps(list(results))
+    return _rows(connection, "complete", {"pool": pool, **_columns(claims), "results": document, "executor": executor})
 
 
-def complete(connection: sa.Connection, claims: Sequence[tuple[int, int]], results: Sequence[Any]) -> set[int]:
-    """claimed -> completed for (item id, token) pairs that are current; ids that moved."""
-    ids, tokens = [item for item, _ in claims], [token for _, token in claims]
-    texts = [None if result is None else json.dumps(result) for result in results]
-    return set(connection.scalars(SQL["complete"], {"ids": ids, "tokens": tokens, "results": texts}))
+def fail(connection: sa.Connection, pool: str, claims: Sequence[Claim], *, error: str, executor: str | None) -> list[dict[str, Any]]:
+    """What the policy makes of these claims: rows as of `complete`."""
+    return _rows(connection, "fail", {"pool": pool, **_columns(claims), "error": error, "executor": executor})
 
 
-def fail(
-    connection: sa.Connection, policy: Policy, claims: Sequence[tuple[int, int]], *, reason: str, detail: dict[str, Any]
-) -> dict[int, str]:
-    """What became of (item id, token) pairs by the policy's retries: state by item id, for those whose token is current."""
-    retries = policy.retries
-    parameters = {
-        "ids": [item for item, _ in claims],
-        "tokens": [token for _, token in claims],
-        "quarantine_after": retries.quarantine_after,
-        "max_attempts": retries.max_attempts,
-        "on_failure": retries.on_failure,
-        "backoff_s": retries.backoff,
-        "hold_s": policy.ttl.hold,
-        "reason": reason,
-        "detail": json.dumps(detail),
-    }
-    return {row.item_id: row.state for row in connection.execute(SQL["fail"], parameters)}
-
-
-def rest_of_bundles(connection: sa.Connection, failed: Sequence[int]) -> list[int]:
-    """Waiting members of bundles that lost a member for good."""
-    return list(connection.scalars(SQL["rest_of_bundles"], {"ids": list(failed)}))
-
-
-def lapsed(connection: sa.Connection, *, most: int) -> list[tuple[int, int, int]]:
-    """Lock claims whose lease is over: (item id, token, pool id)."""
-    return [(row.item_id, row.token, row.pool_id) for row in connection.execute(SQL["lapsed"], {"most": most})]
-
-
-def heartbeat(connection: sa.Connection, pool: Pool, name: str, *, ttl_s: int) -> int:
+def heartbeat(connection: sa.Connection, pool: str, executor: str, *, ttl_s: int | None) -> int:
     """Prolong all live leases of an executor; how many."""
-    executor(connection, pool, name)
-    return connection.execute(SQL["heartbeat"], {"pool_id": pool.pool_id, "name": name, "ttl_s": ttl_s}).rowcount
+    ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
+    with _refusing():
+        prolonged: int = connection.execute(SQL["heartbeat"], {"pool": pool, "executor": executor, "ttl": ttl}).scalar_one()
+    return prolonged
+
+
+def lapse(connection: sa.Connection, *, most: int) -> tuple[int, int]:
+    """Fail claims of one pool whose lease is over, `most` of them at most: how many, and executors that have lost their last claim."""
+    row = connection.execute(SQL["lapse"], {"most": most}).one()
+    return row.claims, row.executors
+
+
+def _columns(claims: Sequence[Claim]) -> dict[str, Any]:
+    return {"items": [key for key, _ in claims], "tokens": [token for _, token in claims]}
+
+
+def _rows(connection: sa.Connection, statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    with _refusing():
+        return [dict(row) for row in connection.execute(SQL[statement], parameters).mappings()]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as failure:
+        refusal = REFUSALS.get(getattr(failure.orig, "sqlstate", None))
+        if refusal is None:
+            raise
+        raise refusal(str(failure.orig).splitlines()[0]) from None

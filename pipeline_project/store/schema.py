@@ -13,27 +13,38 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError, ProgrammingError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch
+from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch, Unknown
 from pipeline_project.store.database import LOGIN, WRITER, Database
 
 OWNER: Final = "pipeline_owner"
 ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", "pipeline_reader", "pipeline_auditor")
+DEADLOCK: Final = "40P01"
 LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
 
 
-def create(database: Database, *, simulation_start: datetime | None = None) -> str:
+def create(database: Database, *, simulation_start: datetime | None = None, revision: str = "head") -> str:
     """Create what is missing of roles, database and schema, and migrate to this code's version; returns that version.
 
-    simulation_start makes a *new* database a simulation that is told the time.
+    simulation_start makes a *new* database a simulation that is told the time; revision is for those who measure migrations.
     Raises Refused when an existing database should become a simulation, SchemaMismatch when it is newer than this code.
     """
     _create_roles_and_database(database)
-    return migrate(database, simulation_start=simulation_start)
+    return migrate(database, simulation_start=simulation_start, revision=revision)
 
 
-def migrate(database: Database, *, simulation_start: datetime | None = None) -> str:
-    """Bring the schema to this code's version, in one transaction under an advisory lock."""
+@retry(
+    retry=retry_if_exception(lambda failure: getattr(getattr(failure, "orig", failure), "sqlstate", None) == DEADLOCK),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.5, max=5),
+    reraise=True,
+)
+def migrate(database: Database, *, simulation_start: datetime | None = None, revision: str = "head") -> str:
+    """Bring the schema to this code's version, in one transaction under an advisory lock.
+
+    Others may be at work: where PostgreSQL ends it for a deadlock with one of them, nothing has happened, and it begins anew.
+    """
     with administer(database.admin) as connection, connection.begin():
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
@@ -45,11 +56,11 @@ def migrate(database: Database, *, simulation_start: datetime | None = None) -> 
         if simulation_start and before:
             raise Refused(f"database {database.name}: only a new database can become a simulation; this one has schema {before}")
         _refuse_newer(database, before)
-        command.upgrade(_alembic(connection), "head")
+        command.upgrade(_alembic(connection), revision)
         if simulation_start:
             connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": simulation_start})
         connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
-        return head()
+        return _version(connection) or ""
 
 
 def drop(database: Database) -> None:
@@ -80,6 +91,16 @@ def head() -> str:
     revision = ScriptDirectory.from_config(_alembic(None)).get_current_head()
     assert revision is not None
     return revision
+
+
+def before(revision: str) -> str:
+    """The revision that this one follows. Raises Unknown."""
+    scripts = {script.revision: script for script in ScriptDirectory.from_config(_alembic(None)).walk_revisions()}
+    found = scripts.get(head() if revision == "head" else revision)
+    if found is None or not isinstance(found.down_revision, str):
+        followers = ", ".join(sorted(name for name, script in scripts.items() if script.down_revision))
+        raise Unknown(f"migration {revision!r}: expected one that follows another ({followers})")
+    return found.down_revision
 
 
 def _refuse_newer(database: Database, found: str | None) -> None:
@@ -113,6 +134,9 @@ def _create_roles_and_database(database: Database) -> None:
             if LOGIN not in present:
                 connection.execute(sa.text(f"create role {LOGIN} login"))
                 connection.execute(sa.text(f"grant {WRITER} to {LOGIN}"))
+            # Whoever holds up the feed is named with what it does; and PIPELINE_ROLE may be one that only looks.
+            connection.execute(sa.text(f"grant pg_read_all_stats to {WRITER}"))
+            connection.execute(sa.text(f"grant pipeline_auditor, pipeline_reader to {LOGIN}"))
         elif not all(connection.scalar(sa.text("select pg_has_role(:role, 'usage')"), {"role": role}) for role in (OWNER, WRITER)):
             connection.execute(sa.text(f"grant {OWNER}, {WRITER} to current_user"))
         name = database.admin.database

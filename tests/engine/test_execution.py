@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.world import World
+from tests.store.planting import run
+from tests.world import World, entered
 
 HOUR = 3600
 
@@ -85,6 +87,118 @@ def test_a_failure_is_accepted_as_often_as_it_is_sent_and_counts_once(selected: 
     assert selected.events("a") == ["submit", "select", "claim", "retry"]
 
 
+def test_a_failure_sent_again_is_told_what_the_first_was_told_whatever_became_of_the_item_since(world: World) -> None:
+    world.policy({"ttl": {"hold": "1m"}, "retries": {"backoff": "0s"}})
+    world.submit("a")
+    world.cycle()
+    first = world.claim("a")
+
+    def again() -> tuple[bool, str]:
+        (answer,) = world.engine.execution.fail("p", list(first.items()), error="boom")
+        return answer["accepted"], answer["state"]
+
+    assert again() == (True, "selected")
+    world.advance(minutes=1)
+    world.engine.upkeep.sweep()
+    assert world.state("a") == "pending"  # its hold ran out
+    assert again() == (True, "selected")
+    world.cycle()
+    second = world.claim("a")
+    assert again() == (True, "selected")  # another has it
+    (answer,) = world.complete(first)
+    assert (answer["accepted"], answer["reason"]) == (False, "stale token: expected 2; the item is claimed")
+    world.complete(second)
+    assert again() == (True, "selected")
+    assert world.events("a").count("retry") == 1
+
+
+def test_a_lapsed_claim_did_not_fail_by_its_executors_word(selected: World) -> None:
+    claims = selected.claim("a", ttl_s=60)
+    selected.advance(seconds=61)
+    selected.engine.upkeep.sweep()
+    (answer,) = selected.engine.execution.fail("p", list(claims.items()), error="boom")
+    assert (answer["accepted"], answer["reason"]) == (False, "the claim is over; the item is selected")
+    assert "no heartbeat" in selected.engine.inquiry.why("p", "a")["sentence"]
+
+
+def test_a_claim_asked_for_again_gives_the_same_items(selected: World) -> None:
+    def claim(executor: str, request: str | None, most: int = 2) -> list[tuple[str, int]]:
+        claims = selected.engine.execution.claim("p", executor, most=most, request=request)
+        return [(claim["item"], claim["token"]) for claim in claims]
+
+    first = claim("e", "monday")
+    assert first == claim("e", "monday") == [("c", 1), ("b", 1)]
+    assert selected.complete({"c": 1})[0]["accepted"]
+    assert claim("e", "monday") == [("b", 1)]  # as far as it still has them
+    assert claim("other", "monday") == [("a", 1)]  # somebody else's name is another request
+    assert claim("e", "tuesday") == []
+
+
+def test_a_lapsed_lease_is_not_given_again(selected: World) -> None:
+    def claim() -> list[str]:
+        claims = selected.engine.execution.claim("p", "e", ttl_s=60, request="monday")
+        return [claim["item"] for claim in claims]
+
+    assert claim() == claim() == ["c"]
+    selected.advance(seconds=60)
+    assert claim() == ["b"]
+
+
+def test_the_same_request_twice_at_once_is_one_claim(selected: World) -> None:
+    selected.engine.execution.heartbeat("p", "e")  # both know their executor: no lock of its row is what the second waits for
+    with ThreadPoolExecutor(2) as threads, entered(selected.engine.database) as first:
+        run(first, "select * from pipeline.claim('p', 'e', 1, request => 'monday')")
+        second = threads.submit(selected.engine.execution.claim, "p", "e", request="monday")
+        run(first, "select pg_sleep(0.2)")
+        assert not second.done()  # it waits for what the first got
+        first.commit()
+        assert [claim["item"] for claim in second.result(30)] == ["c"]
+    assert selected.states() == {"a": "selected", "b": "selected", "c": "claimed"}
+
+
+def test_a_turn_completes_what_is_done_and_claims_what_is_next(selected: World) -> None:
+    execution = selected.engine.execution
+    answers, claims = execution.turn("p", "e", [], most=2)
+    assert (answers, [claim["item"] for claim in claims]) == ([], ["c", "b"])
+    answers, claims = execution.turn("p", "e", [("c", 1), ("b", 9)], results=[{"rows": 7}, None])
+    assert [answer["accepted"] for answer in answers] == [True, False]
+    assert [claim["item"] for claim in claims] == ["a"]
+    assert selected.item("c")["result"] == {"rows": 7}
+
+
+def test_an_executor_that_lost_its_last_claim_is_known_until_its_next_sign_of_life(selected: World) -> None:
+    def lost() -> bool:
+        with selected.engine.database.begin() as connection:
+            return bool(run(connection, "select lost_at is not null from pipeline.executor where name = 'e'").scalar_one())
+
+    selected.claim("a", ttl_s=60)
+    selected.claim("b", ttl_s=600)
+    selected.advance(seconds=61)
+    assert selected.engine.upkeep.sweep()["executors_lost"] == 0  # it still has b
+    selected.advance(seconds=600)
+    assert selected.engine.upkeep.sweep()["executors_lost"] == 1
+    assert lost()
+    selected.engine.execution.heartbeat("p", "e")
+    assert not lost()
+
+
+def test_the_rest_of_a_bundle_is_locked_in_id_order_before_it_is_cancelled(world: World) -> None:
+    """Two mates fail at once, the later one first: neither may hold what the other waits for."""
+    world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": "cancel_rest"}})
+    world.bundle("crew", "a", "b")
+    world.cycle()
+    claims = world.claim()
+    with ThreadPoolExecutor(1) as threads, entered(world.engine.database) as first:
+        run(first, "select from pipeline.item_state s join pipeline.item_key using (item_id) where key = 'a' for no key update of s")
+        failing = threads.submit(world.fail, {"b": claims["b"]})
+        run(first, "select pg_sleep(0.2)")
+        run(first, "set local lock_timeout = '5s'")
+        run(first, "select * from pipeline.fail('p', '{a}', '{1}', 'boom')")  # would wait for b, had the other one locked it
+        first.commit()
+        assert failing.result(30) == {"b": "cancelled"}
+    assert world.states() == {"a": "failed", "b": "cancelled"}
+
+
 def test_a_heartbeat_prolongs_what_is_alive_and_nothing_else(selected: World) -> None:
     selected.claim("a", ttl_s=60)
     selected.claim("b", executor="other", ttl_s=60)
@@ -131,14 +245,21 @@ def test_failures_count_over_all_revivals_until_an_item_is_quarantined(world: Wo
     assert fates == ["failed", "failed", "quarantined"]
 
 
-@pytest.mark.parametrize(("policy", "rest"), [("keep_rest", "selected"), ("cancel_rest", "cancelled")])
-def test_when_a_member_fails_for_good_the_policy_decides_about_its_bundle(world: World, policy: str, rest: str) -> None:
+@pytest.mark.parametrize(
+    ("policy", "claimed", "waiting"), [("keep_rest", "claimed", "selected"), ("cancel_rest", "cancelled", "cancelled")]
+)
+def test_when_a_member_fails_for_good_the_policy_decides_about_its_bundle(world: World, policy: str, claimed: str, waiting: str) -> None:
     world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": policy}})
-    world.bundle("crew", "a", "b", "c")
+    world.resources(node=9)
+    world.bundle("crew", "a", "b", "c", demands={"node": 3})
     world.cycle()
     claims = world.claim("a", "b")
     assert world.fail({"a": claims["a"]}) == {"a": "failed"}
-    assert world.states() == {"a": "failed", "b": "claimed", "c": rest}
+    assert world.states() == {"a": "failed", "b": claimed, "c": waiting}
+    assert world.use("node") == ((6, 0) if policy == "keep_rest" else (0, 0))
+    (answer,) = world.complete({"b": claims["b"]})  # who works on a cancelled mate is told so
+    assert answer["accepted"] == (policy == "keep_rest")
+    assert answer.get("reason") == (None if answer["accepted"] else "the claim is over; the item is cancelled")
 
 
 def test_a_member_of_a_bundle_keeps_its_hold_where_a_lone_item_would_not(world: World) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_project.engine.upkeep import Upkeep
+from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs
 from pipeline_project.orchestration.inprocess import ControlRoom
 from tests.orchestration.conftest import TODAY
@@ -28,7 +28,8 @@ def look(world: World, instance: dg.DagsterInstance, cursor: str | None) -> str 
 def broken(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A promise of the store looks broken while the test runs; the world's own last look must not see it."""
     with monkeypatch.context() as planted:
-        planted.setattr(Upkeep, "check", lambda _: BROKEN)
+        planted.setattr(Upkeep, "check_cycle", lambda *_, **__: BROKEN)
+        planted.setattr(Upkeep, "check_new", lambda _: Checked(violated=BROKEN, items=None))
         yield
 
 

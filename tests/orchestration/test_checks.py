@@ -147,11 +147,13 @@ def test_an_item_that_never_wins_starves(contested: World) -> None:
 def test_a_ledger_that_was_tampered_with_breaks_an_invariant(database: Database, engine: Engine) -> None:
     engine.intake.create_pool("p")
     engine.intake.put_resources("p", [{"key": "gate", "capacity": 3}])
-    assert checks.ledger_invariants_hold({}, engine) == []
+    engine.intake.submit("p", [{"key": "a", "weight": 1, "demands": {"gate": 1}}])
+    report = engine.cycles.run("p")
+    assert checks.ledger_invariants_hold(report, engine) == []
     with entered(database) as connection:
         connection.exec_driver_sql("alter table pipeline.resource disable trigger user")
-        connection.exec_driver_sql("update pipeline.resource set in_use = 1")
-    (fault,) = checks.ledger_invariants_hold({}, engine)
+        connection.exec_driver_sql("update pipeline.resource set in_use = 2")
+    (fault,) = checks.ledger_invariants_hold(report, engine)
     assert fault.startswith("in_use_drifted: 1 rows")
 
 
@@ -174,7 +176,7 @@ def test_a_check_that_fails_after_the_commit_fails_no_run_but_is_counted(
 ) -> None:
     contested.advance(days=2)
     with monkeypatch.context() as planted:
-        planted.setattr(Upkeep, "check", lambda _: [{"name": "over_allocated", "rows": 1, "examples": [{"resource_id": 1}]}])
+        planted.setattr(Upkeep, "check_cycle", lambda *_, **__: [{"name": "over_allocated", "rows": 1, "examples": [{"resource_id": 1}]}])
         report = room.run_cycle("p", TODAY)
     assert report["checks"] == {"passed": 4, "warned": 2, "failed": 1}
     assert report["status"] == "published"

@@ -57,7 +57,7 @@ def test_what_must_not_be_committed_is_blocked_before_it_is(loaded: dg.Definitio
 
 def test_jobs_schedules_and_sensors_have_the_names_that_others_know(loaded: dg.Definitions) -> None:
     repository = loaded.get_repository_def()
-    assert {"live_cycle", "sweep", "pull_sources"} <= set(repository.job_names)
+    assert {"live_cycle", "reprocess", "rollback_cycle", "sweep", "pull_sources"} <= set(repository.job_names)
     assert {schedule.name for schedule in repository.schedule_defs} == {"cycle_all_pools", "sweep", "pull_sources"}
     assert {sensor.name for sensor in repository.sensor_defs} == {"pending_work", "failed_checks", "failed_runs"}
 

@@ -17,7 +17,7 @@ from pipeline_project.core.selection import Selection
 from pipeline_project.core.verification import verify
 from pipeline_project.solvers import compile, kernels, portfolio
 from pipeline_project.solvers.repair import repair
-from pipeline_project.solvers.resume import carried, left_by, resume
+from pipeline_project.solvers.resume import carried, resume
 from pipeline_project.solvers.solver import Budget
 from pipeline_project.solvers.start import Start
 from tests.solvers.packing_problems import best_value, problem_of, random_problem, small_problems
@@ -44,7 +44,7 @@ def test_ids_that_come_and_go_never_make_an_unsound_answer(
     (earlier, named), (problem, named_now) = before, now
     solved = portfolio.solve(earlier, ENOUGH, rivals=())
     change = Change.between(named, named_now)
-    start = carried(solved, left_by(earlier, solved.chosen), change, problem)
+    start = carried(solved, earlier.left_by(solved.chosen), change, problem)
     best = best_value(problem)
     for answer in (repair(problem, start, change.changed, ENOUGH), resume(problem, start, change.changed, ENOUGH)):
         assert verify(problem, answer) == []
@@ -54,7 +54,7 @@ def test_ids_that_come_and_go_never_make_an_unsound_answer(
 def carried_over(problem: PackingProblem, selection: Selection, now: PackingProblem, kept: Int64) -> tuple[Start, Change]:
     keys = np.arange(problem.m)
     change = Change.between(Identities.of(problem, np.arange(problem.n), keys), Identities.of(now, kept, keys))
-    return carried(selection, left_by(problem, selection.chosen), change, now), change
+    return carried(selection, problem.left_by(selection.chosen), change, now), change
 
 
 def without(problem: PackingProblem, gone: Int64) -> tuple[PackingProblem, Int64]:

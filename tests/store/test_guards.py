@@ -120,7 +120,15 @@ def test_a_claim_takes_the_next_token_and_no_other(superuser: sa.Connection, tok
 
 @pytest.mark.parametrize(
     "change",
-    [{"attempts": 1}, {"cycle_id": None}, {"token": 8}, {"expires_at": "2099-01-01"}, {"source_cancelled": True}, {"state": "completed"}],
+    [
+        {"attempts": 1},
+        {"cycle_id": 2},
+        {"token": 8},
+        {"expires_at": "2099-01-01"},
+        {"source_cancelled": True},
+        {"state": "completed", "lease_until": None, "executor_id": None},
+        {"item_id": 10**9},
+    ],
 )
 def test_without_a_new_version_only_housekeeping_may_change(superuser: sa.Connection, change: dict[str, Any]) -> None:
     item = placed(superuser, State.CLAIMED)

@@ -1,0 +1,125 @@
+"""What a person sees and does in Dagster's UI: the mission, a backfill by clicking, a promise that broke."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from pipeline_project.core.policy import Policy
+from pipeline_project.engine.engine import Engine
+from tests.browser.conftest import Installation, photograph
+from tests.store.planting import run
+from tests.world import entered
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+POOL: Final = "farm"
+GROUP: Final = "/locations/pipeline_project.orchestration.definitions/asset-groups/selection"
+ASSETS: Final = ("pending_items", "conflict_graph", "proposed_selections", "committed_decisions")
+WAIT_S: Final = 150.0
+
+
+@pytest.mark.timeout(480)
+def test_a_person_sees_the_mission_decides_days_anew_and_is_told_of_a_broken_promise(
+    page: Page, installation: Callable[[], AbstractContextManager[Installation]]
+) -> None:
+    """One test for the three: starting Dagster costs more than all of them."""
+    with installation() as room:
+        yesterday = furnish(room.engine)
+        see_the_mission(page, room)
+        decide_anew(page, room, yesterday)
+        break_a_promise(page, room)
+
+
+def see_the_mission(page: Page, room: Installation) -> None:
+    page.goto(room.url + GROUP)
+    for name in ("work_items", *ASSETS):
+        page.get_by_text(name, exact=True).first.wait_for()
+    page.get_by_text(re.compile(r"\d+ / \d+ Passed")).first.wait_for()  # the sensor's first cycle has been here
+    photograph(page, "dagster-assets")
+
+
+def decide_anew(page: Page, room: Installation, yesterday: date) -> None:
+    """A backfill of two days, as a person launches it."""
+    engine = room.engine
+    page.get_by_role("button", name="Materialize all").click()
+    days = page.get_by_placeholder("ex: ")
+    days.fill(f"[{yesterday - timedelta(days=1)}...{yesterday}]")
+    days.press("Enter")
+    page.get_by_role("button", name="All", exact=True).last.click()
+    photograph(page, "dagster-backfill")
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_text("Created backfill").wait_for()
+    wait_until(lambda: len(reprocessed(engine)) == 2, "two reprocessed days")
+    (found,) = [cycle for cycle in reprocessed(engine) if cycle["day"] == yesterday]
+    traced = engine.inquiry.lineage(found["cycle"])
+    assert (traced["freed"], traced["newly_selected"]) == (2, 2)
+    wait_until(lambda: bool(traced["run"]), "the run's name in the audit trail")
+    page.goto(f"{room.url}/assets/committed_decisions?view=partitions&partition={yesterday}%7C{POOL}")
+    page.get_by_text("supersedes", exact=True).first.wait_for()
+    page.get_by_text(f"cycle {traced['superseded'][0]['cycle'][:8]}").first.wait_for()
+    photograph(page, "dagster-reprocess")
+    page.goto(f"{room.url}/runs/{traced['run']}")
+    page.get_by_text(f"pipeline/cycle: {found['cycle']}").first.wait_for()
+
+
+def break_a_promise(page: Page, room: Installation) -> None:
+    """A counter is changed behind the database's back; the next cycle's check sees it."""
+    drift = "update pipeline.resource set in_use = in_use + :n where key = 'spare'"
+    with entered(room.database) as connection:
+        run(connection, "set local session_replication_role = replica")
+        run(connection, drift, n=1)
+    try:
+        room.engine.intake.submit(POOL, [{"key": "newcomer", "weight": 1, "demands": {"spare": 1}}])
+        wait_until(lambda: bool(alerts(room.engine)), "an alert")
+        (alert,) = alerts(room.engine)[:1]
+        assert (alert["severity"], alert["pool"]) == ("error", POOL)
+        assert "in_use_drifted" in alert["message"]
+        page.goto(f"{room.url}/assets/committed_decisions?view=checks")
+        page.get_by_text("ledger_invariants_hold", exact=True).first.click()
+        failed = page.get_by_text("Failed", exact=True).first
+        failed.wait_for()
+        photograph(page, "dagster-check")
+        red, green, blue = (int(part) for part in re.findall(r"\d+", str(failed.evaluate("e => getComputedStyle(e).color")))[:3])
+        assert red > green and red > blue, (red, green, blue)
+    finally:
+        with entered(room.database) as connection:
+            run(connection, "set local session_replication_role = replica")
+            run(connection, drift, n=-1)
+
+
+def furnish(engine: Engine) -> date:
+    """Forty jobs want six machines; yesterday's cycle gave them to the dearest. Since then two that lost have become worth more."""
+    yesterday: date = engine.inquiry.today() - timedelta(days=1)
+    engine.intake.create_pool(POOL)
+    engine.intake.apply_policy(POOL, Policy.from_document({"ttl": {"hold": "10d"}}, "test"))
+    machines = {f"machine-{i}": 2 for i in range(6)}
+    engine.intake.put_resources(POOL, [{"key": key, "capacity": 2} for key in machines] + [{"key": "spare", "capacity": 9}])
+    jobs = [{"key": f"job-{i:02}", "weight": 10 + i, "demands": {f"machine-{i % 6}": 1}} for i in range(40)]
+    engine.intake.submit(POOL, jobs)
+    engine.cycles.run(POOL, day=yesterday)
+    for i in range(2):
+        engine.intake.revise(POOL, f"job-{i:02}", {"weight": 900 + i})
+    return yesterday
+
+
+def reprocessed(engine: Engine) -> list[dict[str, Any]]:
+    return [cycle for cycle in engine.inquiry.cycles(POOL) if (cycle["mode"], cycle["status"]) == ("reprocess", "published")]
+
+
+def alerts(engine: Engine) -> list[dict[str, Any]]:
+    return [alert for alert in engine.inquiry.alerts() if alert["kind"] == "check_failed" and "ledger_invariants_hold" in alert["message"]]
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < give_up, f"expected {what} within {WAIT_S:.0f} s"
+        time.sleep(0.5)

@@ -1,0 +1,163 @@
+"""Claims by plain SQL: what a program in any language may do with the role of an executor, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from pipeline_project.core.policy import Policy
+from tests.store.planting import run
+from tests.world import World, entered
+
+Session = psycopg.Connection[tuple[object, ...]]
+
+
+@pytest.fixture
+def executor(world: World) -> Iterator[Session]:
+    """The session of a user who can log in, is a member of pipeline_executor, and knows nothing of our code."""
+    world.resources(node=3)
+    for weight, key in enumerate("abc", 1):
+        world.submit(key, weight, {"node": 1}, payload={"do": key})
+    world.cycle()
+    database = world.engine.database
+    login = f"e{uuid4().hex[:12]}"
+    with entered(database) as superuser:
+        run(superuser, f"create role {login} login in role pipeline_executor")
+    url = database.admin.set(drivername="postgresql", username=login).render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as session:
+        yield session
+    with entered(database) as superuser:
+        run(superuser, f"drop owned by {login} cascade")
+        run(superuser, f"drop role {login}")
+
+
+def rows(session: Session, call: str) -> list[tuple[object, ...]]:
+    return session.execute(call.encode()).fetchall()
+
+
+def test_a_program_that_knows_nothing_but_sql_is_an_executor(world: World, executor: Session) -> None:
+    assert rows(executor, "select item, token, payload, attempt from pipeline.claim('p', 'ruby-1', 2)") == [
+        ("c", 1, {"do": "c"}, 1),
+        ("b", 1, {"do": "b"}, 1),
+    ]
+    assert rows(executor, "select pipeline.heartbeat('p', 'ruby-1', '2 hours')") == [(2,)]
+    done = "select * from pipeline.complete('p', '{c,x,a}', '{1,1,1}', '[{\"rows\": 7}, null, null]', 'ruby-1')"
+    assert rows(executor, done) == [
+        ("c", 1, True, "completed", None),
+        ("x", 1, False, None, "the pool has no item of that key"),
+        ("a", 1, False, "selected", "stale token: expected 0; the item is selected"),
+    ]
+    assert rows(executor, "select * from pipeline.fail('p', '{b}', '{1}', 'no such file', 'ruby-1')") == [("b", 1, True, "selected", None)]
+    assert world.events("c") == ["submit", "select", "claim", "complete"]
+    move = world.engine.inquiry.timeline("p", "c")[-1]
+    assert (move["actor"], move["detail"]) == ("ruby-1", {"rows": 7})
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("pipeline.claim('nowhere', 'e')", "pool 'nowhere': expected one that exists (p)"),
+        ("pipeline.claim('p', 'e', 0)", "most: expected a whole number from 1 to 100000, found 0"),
+        ("pipeline.claim('p', 'e', null)", "most: expected a whole number from 1 to 100000, found null"),
+        ("pipeline.claim('p', '')", "executor: expected a name of 1 to 200 characters, found ''"),
+        ("pipeline.claim('p', null)", "executor: expected a name of 1 to 200 characters, found null"),
+        ("pipeline.claim('p', 'e', ttl => '-1 s')", "ttl: expected more than no time"),
+        ("pipeline.complete('p', '{a,b}', '{1}')", "tokens: expected one for each item, found 2 items and 1 tokens"),
+        ("pipeline.complete('p', '{a}', null)", "tokens: expected one for each item"),
+        ("pipeline.complete('p', '{a}', '{1}', '{}')", "results: expected a JSON array of one value for each item, found {}"),
+        ("pipeline.complete('p', '{a}', '{1}', '[1, 2]')", "results: expected a JSON array of one value for each item"),
+        ("pipeline.fail('nowhere', '{a}', '{1}', 'boom')", "pool 'nowhere': expected one that exists (p)"),
+        ("pipeline.heartbeat('nowhere', 'e')", "pool 'nowhere': expected one that exists (p)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_stored(world: World, executor: Session, call: str, sentence: str) -> None:
+    with pytest.raises(psycopg.Error) as refusal:
+        rows(executor, f"select * from {call}")  # noqa: S608  # the calls above
+    assert sentence in str(refusal.value)
+    assert world.states() == {"a": "selected", "b": "selected", "c": "selected"}
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "set role pipeline_writer",
+        "set role pipeline_owner",
+        "select payload from pipeline.item",
+        "select detail from pipeline.item_state",
+        "update pipeline.item_state set token = 1",
+        "insert into pipeline.executor (pool_id, name, seen_at) values (1, 'x', now())",
+        "select pipeline.lapse(1)",
+        "select pipeline.fail_claims(1, '{1}', '{1}', 'failed', null, false)",
+        "create table pipeline.mine (x int)",
+        "create or replace function pipeline.now() returns timestamptz language sql as 'select now()'",
+    ],
+)
+def test_and_may_do_nothing_else(executor: Session, attempt: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        executor.execute(attempt.encode())
+
+
+IMPOSTORS = """
+create schema evil;
+create table evil.pool as select 99 as pool_id, 'p' as name;
+create table evil.item_state as select * from pipeline.item_state where false;
+create table evil.cycle as select cycle_id, 'published'::text as status from pipeline.cycle;
+create function evil.now() returns timestamptz language sql as $$ select '2099-01-01'::timestamptz $$;
+create function evil.policy_of(int) returns jsonb language sql as $$ select '{"lease": 1}'::jsonb $$;
+create function evil.executor_seen(int, text) returns int language sql as $$ select 77 $$;
+create function evil.claims_of(text, text[], bigint[], text) returns int language sql as $$ select 99 $$;
+create function evil.set_config(text, text, boolean) returns text language sql as $$ select 'hijacked' $$;
+create function evil.coalesced(a bigint, b bigint) returns boolean language sql as $$ select true $$;
+create operator evil.= (leftarg = bigint, rightarg = bigint, procedure = evil.coalesced);
+grant usage on schema evil to public;
+grant select on all tables in schema evil to public;
+"""
+
+
+def test_names_of_the_callers_own_change_nothing(world: World, executor: Session) -> None:
+    with entered(world.engine.database) as superuser:
+        for statement in IMPOSTORS.split(";\n"):
+            if statement.strip():
+                superuser.exec_driver_sql(statement)
+    executor.execute("create temporary table pool as select 98 as pool_id, 'p' as name")
+    executor.execute("create temporary table item_key as select 1 as item_id, 98 as pool_id, 'a' as key")
+    executor.execute("set search_path = pg_temp, evil, pg_catalog")
+    (claim,) = rows(executor, "select item, token, lease_until - pipeline.now() from pipeline.claim('p', 'e', 1)")
+    assert (claim[0], claim[1], str(claim[2])) == ("c", 1, "0:05:00")
+    assert rows(executor, "select accepted, state from pipeline.complete('p', '{c,b}', '{1,1}')") == [
+        (True, "completed"),
+        (False, "selected"),
+    ]
+    assert world.use("node") == (2, 0)
+
+
+def test_what_a_policy_does_not_name_has_the_same_default_in_sql(world: World) -> None:
+    default = Policy.from_document({}, "test")
+    with entered(world.engine.database) as superuser:
+        superuser.execute(sa.text("insert into pipeline.pool (name, created_at) values ('old', pipeline.now())"))
+        run(
+            superuser,
+            "insert into pipeline.policy (pool_id, version, hash, document, actor, created_at)"
+            " select pool_id, 1, 'h', '{}', 'test', pipeline.now() from pipeline.pool where name = 'old'",
+        )
+        policy = run(superuser, "select pipeline.policy_of(pool_id) from pipeline.pool where name = 'old'").scalar_one()
+    retries, ttl = default.retries, default.ttl
+    assert policy == {
+        "lease": ttl.lease,
+        "hold": ttl.hold,
+        "max_attempts": retries.max_attempts,
+        "backoff": retries.backoff,
+        "on_failure": retries.on_failure,
+        "bundle_on_failure": retries.bundle_on_failure,
+        "quarantine_after": retries.quarantine_after,
+    }
+
+
+@pytest.mark.parametrize(("duration", "seconds"), [("0s", 0), ("90s", 90), ("15m", 900), ("6h", 21_600), ("36500d", 3_153_600_000)])
+def test_sql_reads_durations_as_policies_write_them(world: World, duration: str, seconds: int) -> None:
+    with entered(world.engine.database) as superuser:
+        assert run(superuser, "select pipeline.seconds(:duration)", duration=duration).scalar_one() == seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +39,20 @@ class Settings(BaseSettings):
     )
     checks: Path | None = Field(None, description="Folder of your own checks, *.sql and *.py; default <home>/checks")
     snapshot_suite: Path | None = Field(None, description="Great Expectations suite of the snapshot, a JSON file; default the built-in one")
+
+    run_launcher: Literal["process", "celery"] = Field(
+        "process", description="Who runs what Dagster starts: a process each, beside the daemon, or Celery workers on any machine"
+    )
+    broker_url: str | None = Field(
+        None, description="Redis that hands runs to Celery workers, such as redis://redis:6379/0; wanted by the celery launcher"
+    )
+
+    database_password_file: Path | None = Field(
+        None, description="File with the password for the database's URL, as container platforms mount secrets; the URL then has none"
+    )
+    keep_runs_days: int = Field(
+        30, ge=1, description="Days that Dagster keeps a run; then its lineage is in the artifacts, and the newest of each partition stays"
+    )
 
     @property
     def state_dir(self) -> Path:

@@ -79,6 +79,31 @@ def latency(
 
 
 @app.command(
+    "workers",
+    epilog=examples("pipeline bench workers", "pipeline bench workers --workers 2 --pools 16 --kill", "pipeline bench workers --json"),
+)
+def workers(
+    workers: Annotated[str, typer.Option(help="How many Celery workers, one installation after the other.")] = "1,2",
+    pools: Annotated[int, typer.Option(min=1, max=200, help="Pools that get pending items at once.")] = 16,
+    items: Annotated[int, typer.Option(min=1, help="Items in each of them.")] = 200,
+    kill: Annotated[bool, typer.Option("--kill", help="kill -9 one worker when a quarter of the pools have their cycle.")] = False,
+    as_json: console.Json = False,
+) -> None:
+    """Seconds until every pool has its cycle, with a real daemon, Redis and Celery workers on this machine; needs redis-server."""
+    from pipeline_project.cli.bench_workers import measure
+
+    counts = _listed("--workers", workers, int, "whole numbers from 1 to 64", lambda value: 1 <= value <= 64)
+    if kill and min(counts) < 2:
+        raise UsageError(f"--kill: expected 2 workers or more, so that one is left, found --workers {workers}")
+    results = [measure(count, pools, items=items, kill=kill) for count in counts]
+    console.emit({"results": results}, as_json=as_json, human=[console.table("workers", results)])
+    if wrong := [row for row in results if row["invariants_violated"] or row["cycles"] != pools]:
+        raise CheckFailed(
+            f"expected {pools} cycles and no broken invariant, found {wrong[0]['cycles']} and {wrong[0]['invariants_violated']}"
+        )
+
+
+@app.command(
     "claim",
     epilog=examples(
         "pipeline bench claim",

@@ -32,7 +32,20 @@ def control_room(chosen: Settings, executor: dg.ExecutorDefinition = dg.in_proce
         asset_checks=checks.checks(partitions, own_checks.load(chosen.checks_folder)),
         jobs=[jobs.live_cycle, jobs.reprocess, jobs.rollback_cycle, jobs.sweep, jobs.pull_sources],
         schedules=[schedules.pull_sources, schedules.cycle_all_pools, schedules.sweep],
-        sensors=[sensors.pending_work, alerts.failed_checks, alerts.failed_runs, alerts.recovered_runs, alerts.alert_watch],
+        sensors=[
+            sensors.pending_work,
+            *(alerts.failed_checks, alerts.failed_runs, alerts.recovered_runs, alerts.alert_watch),
+            *_of_launcher(chosen),
+        ],
         resources={"engine": resources.engine, "artifacts": io.artifacts},
         executor=executor,  # in process: a process for each step would start Python eleven times a cycle
     )
+
+
+def _of_launcher(chosen: Settings) -> list[dg.SensorDefinition]:
+    """What only runs on other machines need; imported there, as it brings Celery along."""
+    if chosen.run_launcher == "process":
+        return []
+    from pipeline_project.orchestration.lost_workers import lost_workers
+
+    return [lost_workers]

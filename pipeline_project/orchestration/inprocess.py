@@ -115,7 +115,7 @@ def control_room(engine: Engine, chosen: Settings, *, fresh: bool = False) -> It
     variables = home.prepare(chosen, engine.database)
     instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(variables["DAGSTER_HOME"], overrides=_storage(variables)))
     with instance:
-        _pool_connections(instance)
+        home.pool_connections(instance)
         yield ControlRoom(engine=engine, job=live_job(chosen), instance=instance)
 
 
@@ -132,11 +132,6 @@ def in_processes() -> dg.JobDefinition:
 def _storage(variables: Mapping[str, str]) -> Any:
     """The storage that dagster.yaml takes from the environment, said outright."""
     return {"storage": {"postgres": {"postgres_url": variables["DAGSTER_PG_URL"]}}}
-
-
-def _pool_connections(instance: dg.DagsterInstance) -> None:
-    """Without it the storage connects anew for each call: three quarters of a cycle's time."""
-    instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=600, max_overflow=5)
 
 
 @contextmanager

@@ -111,6 +111,12 @@ def _known_expectations() -> frozenset[str]:
     return frozenset(path.stem for folder in folders for path in Path(folder, "expectations", "core").glob("expect_*.py"))
 
 
+def warm() -> None:
+    """Load what the first check would have to: seconds, which a worker spends before there is anything to check."""
+    for name in _expectations():
+        _batches(name)
+
+
 def _frames(snapshot: Snapshot) -> dict[str, pd.DataFrame]:
     s = snapshot
     items = {"item_id": s.item_ids, "key": s.keys.to_pylist(), "version": s.versions, "weight": s.weights}

@@ -240,7 +240,7 @@ def recorded(connection: sa.Connection) -> None:
     run(connection, "insert into pipeline.pool_event (at, pool_id, kind, actor) values (pipeline.now(), 1, 'k', 'a')")
     run(
         connection,
-        "insert into pipeline.audit_seal (sealed_at, from_xid, until_xid, rows, root) values (pipeline.now(), '1', '2', 1, '')",
+        "insert into pipeline.audit_seal values (1, pipeline.now(), '0', 0, '1', 1, 1, '', '', '', '', '', '')",
     )
 
 

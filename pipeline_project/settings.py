@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,6 +33,27 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
 
+    alert_routes: Path | None = Field(None, description="Who is told of which alerts, a YAML file; default <home>/alert-routes.yaml")
+    alert_targets: str = Field(
+        "", description="Loopback and private networks that webhooks may reach, such as 10.1.0.0/16,127.0.0.1/32; none by default"
+    )
+    checks: Path | None = Field(None, description="Folder of your own checks, *.sql and *.py; default <home>/checks")
+    snapshot_suite: Path | None = Field(None, description="Great Expectations suite of the snapshot, a JSON file; default the built-in one")
+
+    run_launcher: Literal["process", "celery"] = Field(
+        "process", description="Who runs what Dagster starts: a process each, beside the daemon, or Celery workers on any machine"
+    )
+    broker_url: str | None = Field(
+        None, description="Redis that hands runs to Celery workers, such as redis://redis:6379/0; wanted by the celery launcher"
+    )
+
+    database_password_file: Path | None = Field(
+        None, description="File with the password for the database's URL, as container platforms mount secrets; the URL then has none"
+    )
+    keep_runs_days: int = Field(
+        30, ge=1, description="Days that Dagster keeps a run; then its lineage is in the artifacts, and the newest of each partition stays"
+    )
+
     @property
     def state_dir(self) -> Path:
         return self.home.absolute()
@@ -39,6 +61,14 @@ class Settings(BaseSettings):
     @property
     def artifacts_root(self) -> str:
         return self.artifacts or str(self.state_dir / "artifacts")
+
+    @property
+    def alert_routes_file(self) -> Path:
+        return self.alert_routes or self.state_dir / "alert-routes.yaml"
+
+    @property
+    def checks_folder(self) -> Path:
+        return self.checks or self.state_dir / "checks"
 
     @property
     def roots_folder(self) -> Path:

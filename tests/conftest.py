@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The first process makes the folder and the seed; workers inherit both. Not below pytest's own, which the server's account cannot enter."""
+    """The first process makes folder and seed; workers inherit both. Not below pytest's own, which the server's account cannot enter."""
     if not hasattr(config, "workerinput"):
         home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
         home.chmod(0o711)

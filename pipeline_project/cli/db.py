@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline_project import __version__
 from pipeline_project.cli import console, session
 from pipeline_project.cli.arguments import examples, instant
 from pipeline_project.core.errors import CheckFailed
 
 app = typer.Typer(no_args_is_help=True, help="The database: make it, migrate it, look at it, check what it promises.")
 
+SHOWN = ("table", "rows", "bytes", "index_bytes", "bytes_a_day", "dead", "hot", "vacuumed_at")
 SIMULATION = "Make a new database a simulation that is told the time, and believes it is this (ISO 8601)."
 
 
@@ -51,9 +53,13 @@ def migrate(database: console.DatabaseName = None, as_json: console.Json = False
     console.emit({"database": found.name, "before": before, "schema": after}, as_json=as_json, human=[said])
 
 
-@app.command(epilog=examples("pipeline db status", "pipeline db status --json"))
-def status(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Versions, the URL to connect with, who holds up the feed or VACUUM, and the size and rows of every table."""
+@app.command(epilog=examples("pipeline db status", "pipeline db status --estimate --json"))
+def status(
+    estimate: Annotated[bool, typer.Option("--estimate", help="Do not count the rows: at once, however large the database is.")] = False,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Versions, the URL, who holds up the feed or VACUUM, and of each table rows, size, growth, dead rows, HOT updates, last vacuum."""
     from pipeline_project.store import catalog, feed, schema, seals
 
     with session.database(database) as found:
@@ -61,8 +67,11 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         with found.begin(repeatable=True) as connection:
             server = catalog.server(connection)
             simulated = catalog.simulated(connection) if version else None
-            tables = catalog.tables(connection) if version else []
-            current = version == schema.head()
+            current = version == schema.head()  # an older schema has no notes of its sizes
+            tables = catalog.tables(connection, counted=not estimate) if current else []
+            horizon, ahead = (catalog.horizon(connection), catalog.partitions_ahead(connection)) if current else (None, 0)
+            horizon_age = catalog.horizon_age(connection)
+            hints = catalog.hints(tables, horizon, ahead) if current else []
             history = {**feed.horizon_state(connection), "unsealed": seals.unsealed(connection)} if current else None
     about: dict[str, Any] = {
         "database": found.name,
@@ -71,6 +80,10 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         "expected_schema": schema.head(),
         **{name: server[name] for name in ("server_version", "session_user", "superuser", "size_bytes")},
         "simulated_time": simulated,
+        "code": __version__,
+        "partitions_ahead": ahead,
+        "horizon_age": horizon_age,
+        "oldest_snapshot": horizon,
     }
     waiting = {name: history[name] for name in ("horizon", "waiting_rows", "waiting_s", "unsealed")} if history else {}
     human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init", **waiting})]
@@ -78,19 +91,29 @@ def status(database: console.DatabaseName = None, as_json: console.Json = False)
         if history and history[holders]:
             human.append(console.table(title, history[holders]))
     if tables:
-        human.append(console.table("Tables", tables))
-    console.emit({**about, "feed": history, "tables": tables}, as_json=as_json, human=human)
+        human.append(console.table("Tables", tables, SHOWN))
+        human += hints
+    console.emit({**about, "feed": history, "tables": tables, "hints": hints}, as_json=as_json, human=human)
 
 
-@app.command(epilog=examples("pipeline db check", "pipeline db check --json"))
-def check(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Look for rows that break a promise of the store. None on a healthy database; exit code 4 when there is one."""
+@app.command(epilog=examples("pipeline db check", "pipeline db check --full --json"))
+def check(
+    full: Annotated[bool, typer.Option("--full", help="Look at every item, not only at those that moved since the last check.")] = False,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Look for rows that break a promise of the store. None on a healthy database; exit code 4 when there is one.
+
+    Looks at the items that moved since the last check that found nothing, and once a week at all of them.
+    """
     from pipeline_project.store import invariants
 
     with session.engine(database) as engine, console.working("checking"):
-        violated = engine.upkeep.check()
-    checked = len(invariants.names())
-    held = f"all {checked} invariants hold"
-    console.emit({"violated": violated, "checked": checked}, as_json=as_json, human=[console.listing("Violated", violated, none=held)])
+        checked = engine.upkeep.check_all() if full else engine.upkeep.check_new()
+    violated, promises = checked.violated, len(invariants.names())
+    looked_at = "every item" if checked.items is None else f"{checked.items} items that moved since the last check"
+    document = {"violated": violated, "checked": promises, "full": checked.items is None, "items": checked.items}
+    held = f"all {promises} invariants hold: looked at {looked_at}"
+    console.emit(document, as_json=as_json, human=[console.listing("Violated", violated, none=held)])
     if violated:
         raise typer.Exit(CheckFailed.exit_code)

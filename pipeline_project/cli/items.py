@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline_project.cli import console, lineage, receipts, session
-from pipeline_project.cli.arguments import File, Key, Keys, Limit, Pool, Reason, examples, json_text
+from pipeline_project.cli.arguments import File, Key, Keys, Limit, Pool, Reason, examples, instant, json_text
 from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.core.lifecycle import State
 
@@ -18,12 +19,28 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Items: bring them in, look at them, change them, ask why one was not selected.")
 
+
 FACTS = (
     *("state", "reason", "error", "result", "weight", "payload", "not_before", "expires_at"),
     *("bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
     *("executor", "token", "lease_until", "attempts", "origin", "submitted_at", "version", "revision"),
 )
 """What a person is shown of an item, the important first; --json has all."""
+
+DEAD_MOST = 1_000_000
+"""Dead letters that one command revives at most."""
+
+
+def dead_state(text: str) -> State:
+    if text not in (State.FAILED, State.QUARANTINED):
+        raise typer.BadParameter(f"expected failed or quarantined, found {text!r}")
+    return State(text)
+
+
+DeadState = Annotated[
+    State | None, typer.Option("--state", help="Only failed or only quarantined ones.", parser=dead_state, metavar="STATE")
+]
+DeadError = Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error holds this text.")]
 
 NONE = "none"
 """What a person writes to take a time away."""
@@ -124,14 +141,72 @@ def cancel(keys: Keys, pool: Pool, reason: Reason = None, database: console.Data
     _tell_moved("cancelled", pool, moved, refused, as_json=as_json)
 
 
-@app.command(epilog=examples("pipeline items revive job-7 --pool nightly"))
-def revive(keys: Keys, pool: Pool, reason: Reason = None, database: console.DatabaseName = None, as_json: console.Json = False) -> None:
+@app.command(
+    epilog=examples(
+        "pipeline items revive job-7 --pool nightly",
+        "pipeline items revive job-7 job-8 --pool nightly --expires-at 2030-01-31T06:00:00Z",
+        "pipeline items revive --pool nightly --state failed --error 'disk full'",
+    )
+)
+def revive(
+    pool: Pool,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY...]", help="Keys of items; or else --state or --error.")] = None,
+    state: DeadState = None,
+    error: DeadError = None,
+    expires_at: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar="TIME", help="Their new expiry, for those whose own has passed.")
+    ] = None,
+    reason: Reason = None,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
     """Let expired, failed or quarantined items, and those their source cancelled, compete again. Exit code 5 when one may not."""
+    if bool(keys) == bool(state or error):
+        raise UsageError("items revive: expected keys, or --state or --error to choose dead letters by, and not both")
+    told: dict[str, Any] = {"expires_at": expires_at, "reason": reason or "revived by operator", "actor": session.actor()}
     allowed = "an expired, failed, quarantined or source-cancelled item whose expires_at lies ahead"
     with session.engine(database, pool=pool) as engine:
-        moved = engine.intake.revive(pool, keys, reason=reason or "revived by operator", actor=session.actor())
-        refused = _unmoved(engine, pool, keys, moved, State.PENDING, allowed)
+        chosen = keys or [row["key"] for row in engine.inquiry.dead(pool, state=state, error=error, most=DEAD_MOST)]
+        moved = engine.intake.revive(pool, keys, **told) if keys else engine.intake.revive_dead(pool, state=state, error=error, **told)
+        refused = _unmoved(engine, pool, chosen, moved, State.PENDING, allowed)
     _tell_moved("revived", pool, moved, refused, as_json=as_json)
+
+
+@app.command(epilog=examples("pipeline items quarantine job-7 --pool nightly --reason 'its input is damaged'"))
+def quarantine(
+    keys: Keys,
+    pool: Pool,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the audit trail.")],
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Put pending or selected items aside, with their bundles, until `items revive`. Exit code 5 when one is claimed or ended."""
+    with session.engine(database, pool=pool) as engine:
+        moved = engine.intake.quarantine(pool, keys, reason=reason, actor=session.actor())
+        refused = _unmoved(engine, pool, keys, moved, State.QUARANTINED, "a pending or selected item")
+    _tell_moved("quarantined", pool, moved, refused, as_json=as_json)
+
+
+@app.command(epilog=examples("pipeline items dead --pool nightly", "pipeline items dead --pool nightly --state quarantined --json"))
+def dead(
+    pool: Pool,
+    state: DeadState = None,
+    error: DeadError = None,
+    limit: Limit = 100,
+    database: console.DatabaseName = None,
+    as_json: console.Json = False,
+) -> None:
+    """Dead letters: items that failed for good or are quarantined, newest first, with what their last executor said."""
+    with session.engine(database, pool=pool) as engine:
+        letters = engine.inquiry.dead(pool, state=state, error=error, most=limit)
+        counts = engine.inquiry.counts(pool)
+    total = sum(counts.get(name, 0) for name in ("failed", "quarantined"))
+    columns = ["key", "state", "reason", "error", "attempts", "claims", "since"]
+    human = [console.table(f"Dead letters of {pool}", letters, columns) if letters else "no dead letters"]
+    if total > len(letters):
+        human.append(f"{len(letters):,} of {total:,} dead letters")
+    human += ["next: pipeline items revive KEY... (or --state, --error)"] if letters else []
+    console.emit({"items": letters, "total": total}, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline items why job-7 --pool nightly"))

@@ -21,8 +21,9 @@ START, DATA, SELECTION, EXECUTORS, HISTORY = "Start", "Data", "Selection", "Exec
 def build() -> typer.Typer:
     """The whole command line. Its modules import what is heavy inside their functions: `pipeline --help` answers at once."""
     from pipeline_project.cli import (
+        alerts,
         audit,
-        bench,
+        bench_store,
         cycle,
         db,
         demo,
@@ -55,8 +56,9 @@ def build() -> typer.Typer:
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
     app.command("solve", rich_help_panel=SELECTION, epilog=solve.EXAMPLES)(solve.solve)
-    app.add_typer(bench.app, name="bench", rich_help_panel=SELECTION)
+    app.add_typer(bench_store.app, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
+    app.add_typer(alerts.app, name="alerts", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)
     app.add_typer(audit.app, name="audit", rich_help_panel=HISTORY)
     app.add_typer(feed.app, name="feed", rich_help_panel=HISTORY)

@@ -82,7 +82,7 @@ def _for_dagster(program: str, chosen: Settings, database: Database) -> dict[str
 
     if Path(program).name.startswith("dagster"):
         return home.prepare(chosen, database)
-    home.make_folder(chosen.dagster_home)
+    home.make_folder(chosen)
     return home.variables(chosen, database)
 
 

@@ -5,29 +5,37 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from pipeline_project.cli import console, session
+from pipeline_project.cli import console, scale_out, session
 from pipeline_project.cli.arguments import examples
+from pipeline_project.cli.programs import Program, running
 from pipeline_project.cli.run import PROJECT
 from pipeline_project.core.errors import PipelineError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline_project.settings import Settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 3000
 START_S: Final = 180.0
 """A cold machine needs this long to import Dagster and the definitions."""
-STOP_S: Final = 20.0
 
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the webserver on this machine; 0 takes a free one.")]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.0, metavar="N", help="Stop after so long. Default: when told to.")]
+
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="N", help="Let so many Celery workers run the cycles; needs Redis. Default: a process each."),
+]
 
 PlayedScenario = Annotated[
     str | None,
@@ -39,122 +47,130 @@ def register(app: typer.Typer, panel: str) -> None:
     app.command(
         "up",
         rich_help_panel=panel,
-        epilog=examples("pipeline up", "pipeline up --port 3001 --database rehearsal", "pipeline up --scenario stands"),
+        epilog=examples(
+            "pipeline up", "pipeline up --port 3001 --database rehearsal", "pipeline up --workers 2", "pipeline up --scenario stands"
+        ),
     )(up)
 
 
 def up(
     port: Port = PORT,
     seconds: Seconds = None,
+    workers: Workers = None,
     scenario: PlayedScenario = None,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:
     """Run Dagster's webserver and daemon (sensor, schedules, backfills) on this machine only, until ctrl-C or TERM."""
     if scenario:
-        from pipeline_project.scenarios.scenario import environment, find
+        if workers:
+            raise UsageError("--workers: nothing runs by itself on a scenario's day, so --scenario has no work for them; leave one out")
+        from pipeline_project.scenarios.scenario import environment as of_scenario
+        from pipeline_project.scenarios.scenario import find
 
-        os.environ.update(environment(find(scenario)))
-    serve(live=scenario is None, port=port, seconds=seconds, where=database, as_json=as_json)
+        os.environ.update(of_scenario(find(scenario)))
+    serve(live=scenario is None, port=port, seconds=seconds, workers=workers, where=database, as_json=as_json)
 
 
-def serve(*, live: bool = True, port: int = PORT, seconds: float | None = None, where: str | None = None, as_json: bool = False) -> None:
+def serve(
+    *,
+    live: bool = True,
+    port: int = PORT,
+    seconds: float | None = None,
+    workers: int | None = None,
+    where: str | None = None,
+    as_json: bool = False,
+) -> None:
     """Serve until a signal, or for so many seconds.
 
-    live  the daemon too; without it the UI shows what there is, and nothing happens by itself
+    live     the daemon too; without it the UI shows what there is, and nothing happens by itself
+    workers  so many Celery workers on this machine run the cycles; None = whatever PIPELINE_RUN_LAUNCHER says
     """
-    port = _free(port)
-    programs = [["dagster-webserver", "--host", HOST, "--port", str(port)], *([["dagster-daemon", "run"]] if live else [])]
-    with _stoppable(), _environment(where) as (variables, logs), ExitStack() as stack:
-        running = {program[0]: stack.enter_context(_running(program, variables, logs)) for program in programs}
-        with console.working("starting Dagster"):
-            _wait_until_ready(port, running, logs)
-        url = f"http://{HOST}:{port}"
-        shown = {"url": url, "database": variables["PIPELINE_DATABASE_URL"], "logs": str(logs)}
-        human = [f"Dagster: {url}", f"logs: {logs}", "ctrl-C stops it"]
-        console.emit({**shown, "programs": list(running)}, as_json=as_json, human=human)
+    with served(live=live, port=port, workers=workers, where=where) as room:
+        shown = {"url": room.url, "database": room.database, "logs": str(room.logs)}
+        human = [f"Dagster: {room.url}", f"logs: {room.logs}", "ctrl-C stops it"]
+        console.emit({**shown, "programs": [program.name for program in room.programs]}, as_json=as_json, human=human)
         sys.stdout.flush()
-        _wait(seconds, running, logs)
+        _wait(seconds, room.programs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Dagster's programs while they run.
+
+    url  None where no webserver was asked for
+    """
+
+    url: str | None
+    database: str
+    logs: Path
+    programs: Sequence[Program]
 
 
 @contextmanager
-def _environment(where: str | None) -> Iterator[tuple[dict[str, str], Path]]:
-    """Variables of the programs, and a folder for their logs; the embedded server runs on meanwhile."""
+def served(*, live: bool = True, web: bool = True, port: int = 0, workers: int | None = None, where: str | None = None) -> Iterator[Served]:
+    """The webserver, where it is live the daemon, and so many Celery workers, for the length of the block."""
+    port = _free(port) if web else 0
+    commands = [dagster_program("dagster-webserver", "--host", HOST, "--port", str(port))] if web else []
+    commands += [dagster_program("dagster-daemon", "run")] if live else []
+    with stoppable(), session.logged() as settings, ExitStack() as stack:
+        chosen = settings.model_copy(update={"database_url": where}) if where else settings
+        _, variables, logs = stack.enter_context(environment(chosen, workers))
+        folder = Path(variables["DAGSTER_HOME"])
+        programs = [stack.enter_context(running(Path(command[0]).name, command, variables, folder, logs)) for command in commands]
+        programs += stack.enter_context(scale_out.workers(workers or 0, variables, logs))
+        if web:
+            with console.working("starting Dagster"):
+                _wait_until_ready(port, programs, logs)
+        url = f"http://{HOST}:{port}" if web else None
+        yield Served(url=url, database=variables["PIPELINE_DATABASE_URL"], logs=logs, programs=programs)
+
+
+@contextmanager
+def environment(chosen: Settings, workers: int | None) -> Iterator[tuple[Settings, dict[str, str], Path]]:
+    """Settings and variables of the programs, and a folder for their logs; embedded server and broker run on meanwhile."""
     from pipeline_project.orchestration import home
     from pipeline_project.store import schema
     from pipeline_project.store.database import Database
 
-    with session.logged() as settings:
-        chosen = settings.model_copy(update={"database_url": where}) if where else settings
+    with ExitStack() as stack:
         database = Database.find(None, chosen)
-        try:
-            schema.check(database)
-            variables = {**os.environ, **home.prepare(chosen, database)}
-            logs = chosen.state_dir / "logs"
-            logs.mkdir(parents=True, exist_ok=True)
-            yield variables, logs
-        finally:
-            database.close()
+        stack.callback(database.close)
+        schema.check(database)
+        logs = chosen.state_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        if workers:
+            broker = stack.enter_context(scale_out.broker(chosen, logs))
+            chosen = chosen.model_copy(update={"run_launcher": "celery", "broker_url": broker})
+        yield chosen, {**os.environ, **home.prepare(chosen, database)}, logs
 
 
-@contextmanager
-def _running(program: Sequence[str], variables: Mapping[str, str], logs: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program in a process group of its own, with everything it starts; all of it has ended when the block has."""
-    command = [str(Path(sys.executable).with_name(program[0])), *program[1:], "--workspace", str(PROJECT / "workspace.yaml")]
-    with _log(logs, program[0]).open("wb") as log:
-        started = subprocess.Popen(
-            command, env=variables, cwd=variables["DAGSTER_HOME"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        yield started
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if _ended(started, number):
-                break
+def dagster_program(name: str, *arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name(name)), *arguments, "--workspace", str(PROJECT / "workspace.yaml")]
 
 
-def _ended(started: subprocess.Popen[bytes], number: signal.Signals) -> bool:
-    """Signal the whole group; whether it is gone within the time it has, the code servers that the program started included."""
-    give_up = time.monotonic() + STOP_S
-    try:
-        os.killpg(started.pid, number)
-        while time.monotonic() < give_up:
-            started.poll()  # takes its exit code, without which it would stay in the group
-            os.killpg(started.pid, 0)
-            time.sleep(0.05)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def _wait_until_ready(port: int, running: Mapping[str, subprocess.Popen[bytes]], logs: Path) -> None:
+def _wait_until_ready(port: int, programs: Sequence[Program], logs: Path) -> None:
     give_up = time.monotonic() + START_S
     while time.monotonic() < give_up:
-        _refuse_ended(running, logs)
+        _refuse_ended(programs)
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
             return
         time.sleep(0.2)
     raise PipelineError(f"dagster-webserver did not answer on port {port} within {START_S:.0f} s; see {logs}")
 
 
-def _wait(seconds: float | None, running: Mapping[str, subprocess.Popen[bytes]], logs: Path) -> None:
+def _wait(seconds: float | None, programs: Sequence[Program]) -> None:
     """Until the time is up, or somebody says stop: for us that is no failure."""
     give_up = None if seconds is None else time.monotonic() + seconds
     with suppress(KeyboardInterrupt):
         while give_up is None or time.monotonic() < give_up:
-            _refuse_ended(running, logs)
+            _refuse_ended(programs)
             time.sleep(0.2)
 
 
-def _refuse_ended(running: Mapping[str, subprocess.Popen[bytes]], logs: Path) -> None:
-    for name, process in running.items():
-        if process.poll() is not None:
-            lines = _log(logs, name).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise PipelineError(f"{name} ended with exit code {process.returncode}: {lines[-1]}; see {_log(logs, name)}")
-
-
-def _log(logs: Path, name: str) -> Path:
-    return logs / f"{name}.log"
+def _refuse_ended(programs: Sequence[Program]) -> None:
+    for program in programs:
+        program.refuse_ended()
 
 
 def _free(port: int) -> int:
@@ -170,7 +186,7 @@ def _free(port: int) -> int:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """TERM does what ctrl-C does."""
     before: Any = signal.signal(signal.SIGTERM, _interrupt)
     try:

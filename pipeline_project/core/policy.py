@@ -133,6 +133,18 @@ class Limits(_Section):
     )
 
 
+Severity = Literal["warning", "error"]
+
+
+class Severities(_Section):
+    """Of checks that stop no run: how much it matters to this pool when one fails. Those that do stop it are always errors."""
+
+    gap_within_policy: Severity = Field(default="warning", description="The proven gap is above max_gap")
+    backlog_is_fresh: Severity = Field(default="warning", description="Items waited for longer than max_age before a cycle came")
+    nobody_starves: Severity = Field(default="warning", description="An item was ready for longer than max_wait and never selected")
+    ledger_invariants_hold: Severity = Field(default="error", description="A promise of the store is broken")
+
+
 class Checks(_Section):
     max_gap: float = Field(
         default=0.05, ge=0, le=1, description="Warn when (upper_bound - value) / upper_bound of a selection is above it, 0 to 1"
@@ -141,6 +153,7 @@ class Checks(_Section):
         default=seconds("1d"), description="Warn when an item has been eligible for longer and was never selected"
     )
     max_age: PositiveDuration = Field(default=seconds("1h"), description="Warn when the pool has items waiting and no cycle for longer")
+    severity: Severities = Field(default=Severities(), description="How much a failed check matters")
 
 
 class Source(_Section):
@@ -162,7 +175,12 @@ class Retention(_Section):
     artifacts: PositiveDuration = Field(
         default=seconds("30d"), description="Snapshots, graphs and selections are kept so long; replay needs them"
     )
-    transitions: PositiveDuration = Field(default=seconds("730d"), description="The audit trail is kept so long")
+    items: PositiveDuration = Field(
+        default=seconds("30d"), description="An item that has ended stays among the others so long; then history keeps it and its decisions"
+    )
+    transitions: PositiveDuration = Field(
+        default=seconds("730d"), description="The audit trail is kept in the database so long, then in files beside the artifacts"
+    )
 
 
 class Policy(_Section):

@@ -1,4 +1,4 @@
-"""The engine: seven groups of use cases over one database and one root of artifacts."""
+"""The engine: eight groups of use cases over one database and one root of artifacts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline_project.engine.alerts import Alerts
 from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.execution import Execution
@@ -31,6 +32,7 @@ class Engine:
     execution: Execution
     upkeep: Upkeep
     inquiry: Inquiry
+    alerts: Alerts
     audit: Audit
     feed: Feed
 
@@ -50,6 +52,7 @@ class Engine:
             execution=Execution(database),
             upkeep=Upkeep(database, artifacts, cycles, audit),
             inquiry=Inquiry(database, artifacts, timezone),
+            alerts=Alerts(database),
             audit=audit,
             feed=Feed(database),
         )

@@ -26,8 +26,8 @@ from pipeline_project.store.intake import Receipt
 
 log = logging.getLogger(__name__)
 
-ROLLBACK_BATCH: Final = 10_000
-"""Items a transaction of a rollback releases: well under a second, and few enough resources locked twice."""
+ROLLBACK_BATCH: Final = 5_000
+"""Items a transaction of a rollback releases: well under a second on a busy machine too."""
 
 COMPENSATION_BATCH: Final = 5_000
 

@@ -10,7 +10,7 @@ from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
-from pipeline_project.store import alerts, audit, cycles, decisions, feed, items, pools, resources, sources
+from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, own_queries, pools, resources, sources
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -44,6 +44,7 @@ class Changes:
     day      the same in the installation's time zone
     awake    active pools where something happened that may change what a cycle selects
     active   all active pools
+    writing  pools whose cycle somebody writes or unwrites at this moment: another would be refused
     """
 
     horizon: str
@@ -51,6 +52,7 @@ class Changes:
     day: date
     awake: list[str]
     active: list[str]
+    writing: list[str]
 
 
 class Inquiry:
@@ -93,6 +95,11 @@ class Inquiry:
         with self._database.begin() as connection:
             return items.listing(connection, pools.find(connection, pool), state=state, most=most)
 
+    def dead(self, pool: str, *, state: str | None = None, error: str | None = None, most: int = 1000) -> list[Row]:
+        """Dead letters, newest first: key, state, reason, error, attempts, claims, since. Of one state, or whose error holds a text."""
+        with self._database.begin() as connection:
+            return items.dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
+
     def counts(self, pool: str) -> dict[str, int]:
         """Items by state."""
         with self._database.begin() as connection:
@@ -103,10 +110,11 @@ class Inquiry:
             return items.find(connection, pools.find(connection, pool), key)
 
     def timeline(self, pool: str, key: str) -> list[Row]:
-        """Every recorded move of an item."""
+        """Every recorded move of an item, those in months that have left the database included."""
         with self._database.begin() as connection:
-            found = pools.find(connection, pool)
-            return audit.timeline(connection, items.find(connection, found, key)["item_id"])
+            item = items.find(connection, pools.find(connection, pool), key)
+            before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
+            return before + audit.timeline(connection, item["item_id"])
 
     def beside(self, pool: str, key: str) -> list[Row]:
         """Events of the pool that mattered to an item: policies, pauses, its cycles, capacities of what it demands."""
@@ -148,6 +156,7 @@ class Inquiry:
                 day=cycles.today(connection, self._timezone),
                 awake=list(feed.woken(connection, after=after, horizon=horizon, since=since)),
                 active=feed.active_pools(connection),
+                writing=feed.writing_pools(connection),
             )
 
     def starving(self, pool: str, *, most: int = 10) -> list[Row]:
@@ -162,9 +171,20 @@ class Inquiry:
             found = pools.find(connection, pool)
             return {**feed.overlooked(connection, found), "max_age_s": found.policy.checks.max_age}
 
-    def alerts(self, *, most: int = 50) -> list[Row]:
+    def alerts(self, *, pool: str | None = None, state: str | None = None, most: int = 50) -> list[Row]:
+        """Newest first, each with what its routes were told."""
         with self._database.begin() as connection:
-            return alerts.listing(connection, most=most)
+            return alerts.listing(connection, pool=pool, state=state, most=most)
+
+    def alert_routes(self) -> list[Row]:
+        """How delivery to each route goes."""
+        with self._database.begin() as connection:
+            return alerts.route_states(connection)
+
+    def rows(self, query: str, *, pool: str, cycle: str, day: date | None, most: int = 1000) -> list[Row]:
+        """What a stranger's query returns, read as pipeline_reader and for a limited time. Raises Refused, with PostgreSQL's words."""
+        with self._database.begin(repeatable=True) as connection:
+            return own_queries.rows(connection, query, pool=pool, cycle=cycle, day=day, most=most)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         with self._database.begin() as connection:
@@ -218,6 +238,7 @@ class Inquiry:
             found = pools.find(connection, pool)
             item = items.find(connection, found, key)
             recorded = {row["cycle_key"]: row for row in decisions.of_item(connection, item["item_id"])}
+            mates = items.members(connection, item["bundle_id"]) if item["bundle_id"] else []
             seen_by = decisions.cycles_since(connection, found, item["submitted_at"], most=CYCLES_SEARCHED)
             last = audit.timeline(connection, item["item_id"])[-1]
         verdicts = []
@@ -234,7 +255,8 @@ class Inquiry:
             "pool": pool,
             "state": item["state"],
             "reason": item["reason"],
-            "sentence": _sentence(item, verdicts),
+            "sentence": _sentence(item, verdicts, waits := _waits_for(item, mates)),
+            "waits_for": waits,
             "last_move": {name: last[name] for name in ("at", "event", "actor", "token", "cycle", "reason", "detail")},
             "verdicts": verdicts,
         }
@@ -269,11 +291,23 @@ def _shown(verdict: Row) -> Row:
     return {name: verdict[name] for name in ("verdict", "rank", "weight", "reason", "blockers") if verdict.get(name) is not None}
 
 
-def _sentence(item: Row, verdicts: list[Row]) -> str:
+def _waits_for(item: Row, mates: list[Row]) -> list[str]:
+    """What keeps a pending member of a bundle from being looked at: members that have not come, and those that are gone."""
+    if item["state"] != "pending" or not mates:
+        return []
+    missing = item["bundle_size"] - len(mates)
+    gone = [mate for mate in mates if mate["state"] not in ("pending", "selected") and not mate["token"] and not item["token"]]
+    told = [f"{missing} of {item['bundle_size']} members of its bundle {item['bundle_key']} that have not come"] if missing else []
+    return told + [f"{mate['key']}, which is {mate['state']}" + (f" ({mate['reason']})" if mate["reason"] else "") for mate in gone]
+
+
+def _sentence(item: Row, verdicts: list[Row], waits_for: list[str]) -> str:
     reason = ": ".join(part for part in (item["reason"], item["error"]) if part)
     state = f"{item['key']} is {item['state']}" + (f" ({reason})" if reason else "")
     if item["state"] != "pending":
         return state
+    if waits_for:
+        return f"{state}; a bundle is selected whole, and it waits for {'; '.join(waits_for)}"
     if not verdicts:
         return f"{state}; no cycle has looked at it yet"
     newest = verdicts[0]

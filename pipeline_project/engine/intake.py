@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
@@ -17,12 +17,16 @@ from pipeline_project.core.pools import check_name
 from pipeline_project.core.resources import ResourceBatch
 from pipeline_project.engine.imports import read_items, read_resources
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import intake, items, pools, resources, sources
+from pipeline_project.store import cycles, intake, items, pools, resources, sources
 from pipeline_project.store.database import Database
 from pipeline_project.store.intake import Origin, Receipt
 
 Progress = Callable[[int], None]
 """Called with the number of rows read so far."""
+
+
+BATCH: Final = 2_000
+"""Items that one transaction of a bulk change moves."""
 
 
 def _silent(_: int) -> None:
@@ -105,11 +109,49 @@ class Intake:
             return [key for key, item in found.items() if item in moved]
 
     @repeatable
-    def revive(self, pool: str, keys: Sequence[str], *, reason: str = "revived by operator", actor: str | None = None) -> list[str]:
-        """expired, failed, quarantined, cancelled by its source -> pending, if the expiry lies ahead; the keys that moved."""
+    def revive(
+        self,
+        pool: str,
+        keys: Sequence[str],
+        *,
+        expires_at: datetime | None = None,
+        reason: str = "revived by operator",
+        actor: str | None = None,
+    ) -> list[str]:
+        """expired, failed, quarantined, cancelled by its source -> pending, if the expiry lies ahead; the keys that moved.
+
+        expires_at  a new expiry, for those whose own has passed. Raises Refused when it has passed too.
+        """
+        with self._database.begin(actor=actor) as connection:
+            if expires_at and expires_at <= (now := cycles.now(connection)):
+                raise Refused(f"expires_at: expected a time after {now.isoformat()}, found {expires_at.isoformat()}; nothing was revived")
+            found = items.ids_of(connection, pools.find(connection, pool), keys)
+            moved = set(items.revive(connection, list(found.values()), reason=reason, expires_at=expires_at))
+            return [key for key, item in found.items() if item in moved]
+
+    def revive_dead(
+        self,
+        pool: str,
+        *,
+        state: str | None = None,
+        error: str | None = None,
+        most: int = 1_000_000,
+        expires_at: datetime | None = None,
+        reason: str = "revived by operator",
+        actor: str | None = None,
+    ) -> list[str]:
+        """Revive failed and quarantined items: of one state, or whose last error holds this text; batch by batch. The keys that moved."""
+        with self._database.begin() as connection:
+            dead = [row["key"] for row in items.dead(connection, pools.find(connection, pool), state=state, error=error, most=most)]
+        batches = (dead[start : start + BATCH] for start in range(0, len(dead), BATCH))
+        return [key for keys in batches for key in self.revive(pool, keys, expires_at=expires_at, reason=reason, actor=actor)]
+
+    @repeatable
+    def quarantine(self, pool: str, keys: Sequence[str], *, reason: str, actor: str | None = None) -> list[str]:
+        """pending, selected -> quarantined until somebody revives them, whole bundles; the keys that moved. Raises Unknown."""
         with self._database.begin(actor=actor) as connection:
             found = items.ids_of(connection, pools.find(connection, pool), keys)
-            moved = set(items.revive(connection, list(found.values()), reason=reason))
+            moved = set(items.quarantine(connection, list(found.values()), reason=reason))
             return [key for key, item in found.items() if item in moved]
 
     # -- resources
@@ -133,7 +175,8 @@ class Intake:
     def set_capacity(self, pool: str, key: str, capacity: int, *, release: bool = False, actor: str | None = None) -> list[int]:
         """Change a capacity; with `release`, the lowest-ranked unclaimed holders make room. Ids of the released items.
 
-        Raises Refused when what is claimed or spent alone is more than the new capacity.
+        Raises Refused when what is claimed or spent alone is more than the new capacity. Items are locked before resources, here as
+        everywhere, so a commit may take the room that was just made: then the holders are chosen anew.
         """
         with self._database.begin(actor=actor) as connection:
             found = pools.find(connection, pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,10 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
 from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.engine.alerts import Alerts
 from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
+from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, cycles, invariants, items, leases, pools
+from pipeline_project.store import catalog, check_marks, cycles, invariants, items, leases
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
@@ -25,6 +28,15 @@ BATCH: Final = 2_000
 """Items one transaction of a sweep moves: executors wait for it no longer than a blink."""
 
 SWEEPER: Final = "sweep"
+NOT_SEALED: Final = "audit_not_sealed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """violated: broken invariants with their rows; items: how many were looked at, None = every one."""
+
+    violated: list[dict[str, Any]]
+    items: int | None
 
 
 class Upkeep:
@@ -33,22 +45,28 @@ class Upkeep:
         self._artifacts = artifacts
         self._cycles = cycles
         self._audit = audit
+        self._retention = Retention(database, artifacts)
+        self._alerts = Alerts(database)
 
     def sweep(self) -> dict[str, int]:
-        """Expire items, release lapsed holds, fail lapsed leases, finish cycles that fell silent, drop old plans and artifacts, seal.
+        """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, seal the trail, drop what is old, archive.
 
         Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
         """
         self._make_partitions()
-        return {
+        swept = {
             "expired": self._until_none(self._expire),
             "holds_released": self._until_none(self._release_holds),
             **self._fail_lapsed(),
             "cycles_finished": self._finish_lapsed(),
             "plans_forgotten": self._forget_plans(),
-            "artifacts_dropped": self._drop_artifacts(),
+            "artifacts_dropped": self._retention.drop_artifacts(),
             "sealed": self._seal(),
+            "items_archived": self._retention.archive_items(),
+            "audit_months_detached": self._retention.detach_audit(),
         }
+        self._note_sizes()
+        return swept
 
     def advance_clock(self, until: datetime) -> None:
         """Tell a simulation the time. Raises Refused on a database that lives in real time, or backwards."""
@@ -58,16 +76,36 @@ class Upkeep:
         except ProgrammingError as refusal:
             raise Refused(str(refusal.orig).splitlines()[0]) from refusal
 
-    @repeatable
-    def raise_alert(self, alert: Alert) -> bool:
-        """Keep it for whoever is on duty; False when it was raised before."""
-        with self._database.begin() as connection:
-            return alerts.add(connection, alert)
-
     def check(self) -> list[dict[str, Any]]:
-        """Broken invariants, with their rows; empty on a healthy database."""
+        """Broken invariants of everything there is, with their rows; empty on a healthy database."""
+        return self.check_all().violated
+
+    def check_all(self) -> Checked:
+        return self._examine(None)
+
+    def check_new(self) -> Checked:
+        """The same of the items that moved since the last check that found nothing; of everything, when that was never or a week ago.
+
+        It misses what no move was recorded for: a row that somebody changed with the guards off, of an item that has not moved since.
+        """
+        with self._database.begin() as connection:
+            mark = check_marks.last(connection)
+        return self._examine(mark.position if mark and mark.recent else None)
+
+    def check_cycle(self, cycle_key: str, *, pool: str) -> list[dict[str, Any]]:
+        """The same of the items that a cycle decided on, and of all that is held."""
         with self._database.begin(repeatable=True) as connection:
-            return invariants.violated(connection)
+            cycle = cycles.find(connection, cycle_key, pool=pool)
+            return invariants.violated_by(connection, check_marks.of_cycle(connection, cycle["cycle_id"]))
+
+    def _examine(self, since: str | None) -> Checked:
+        with self._database.begin(repeatable=True) as connection:
+            horizon = check_marks.horizon(connection)
+            touched = None if since is None else check_marks.touched(connection, since)
+            violated = invariants.violated(connection) if touched is None else invariants.violated_by(connection, touched)
+        if not violated:  # what is broken is found again until it is mended
+            self._remember_check(horizon, full=touched is None)
+        return Checked(violated=violated, items=None if touched is None else len(touched))
 
     # -- one transaction each
 
@@ -109,13 +147,18 @@ class Upkeep:
 
     def _seal(self) -> int:
         try:
-            return int(self._audit.seal()["rows"])
+            sealed = int(self._audit.seal()["rows"])
         except (CheckFailed, OSError) as failure:  # a full disk or another chain: somebody must look, and the sweep must go on
             log.error("the audit trail was not sealed: %s", failure)
-            self.raise_alert(
-                Alert(kind="audit_not_sealed", severity="error", message=str(failure), dedupe_key=f"audit_not_sealed:{failure}")
-            )
+            self._alerts.begin(Alert(kind=NOT_SEALED, severity="error", message=str(failure), dedupe_key=NOT_SEALED))
             return 0
+        self._alerts.end(NOT_SEALED)
+        return sealed
+
+    @repeatable
+    def _remember_check(self, horizon: str, *, full: bool) -> None:
+        with self._database.begin() as connection:
+            check_marks.remember(connection, horizon, full=full)
 
     @repeatable
     def _make_partitions(self) -> None:
@@ -124,17 +167,11 @@ class Upkeep:
             connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
 
     @repeatable
+    def _note_sizes(self) -> None:
+        with self._database.begin() as connection:
+            catalog.note_sizes(connection)
+
+    @repeatable
     def _forget_plans(self) -> int:
         with self._database.begin(actor=SWEEPER) as connection:
             return cycles.forget_plans(connection)
-
-    def _drop_artifacts(self) -> int:
-        """Artifacts older than each pool's retention."""
-        dropped = 0
-        with self._database.begin() as connection:
-            known = [pools.find(connection, name) for name in pools.names(connection)]
-        for pool in known:
-            with self._database.begin() as connection:
-                old = cycles.keys_before(connection, pool, pool.policy.retention.artifacts)
-            dropped += sum(self._artifacts.forget(pool.name, key) for key in old)
-        return dropped

@@ -1,24 +1,34 @@
-"""Turns failed checks and failed runs into rows of pipeline.alert and one log line each."""
+"""Failed checks, failed runs, runs and cycles that hang, work that waits too long: each becomes an alert, and ends when it is over."""
 
 # No postponed annotations: Dagster reads those of a context.
-import logging
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import dagster as dg
 
+from pipeline_project import settings
+from pipeline_project.engine.alerts import overlooked_key, starving_key
 from pipeline_project.engine.engine import Engine
+from pipeline_project.engine.routes import deliver, routes_of
 from pipeline_project.orchestration.partitions import day_and_pool_of
-from pipeline_project.orchestration.requests import POOL_TAG
+from pipeline_project.orchestration.requests import IN_FLIGHT, POOL_TAG
 from pipeline_project.store.alerts import Alert
 
-log = logging.getLogger(__name__)
-
-READ_MOST = 500
+READ_MOST: Final = 500
 """Evaluations a tick looks at; the rest waits for the next one."""
+RUNS_READ_MOST: Final = 200
+STUCK_RUN_AFTER: Final = timedelta(minutes=30)
+"""In flight for so long. Dagster's run monitoring ends what has died; this is for what is alive and does not come to an end."""
+STUCK_RUN: Final = "stuck_run"
+RUNNING: Final = dg.DefaultSensorStatus.RUNNING
+
+SEEN_BY_THE_WATCH_TOO: Final = {"nobody_starves": ("starving", starving_key), "backlog_is_fresh": ("backlog_overlooked", overlooked_key)}
+"""Checks whose condition the watch looks at as well, also where no cycle runs: one condition, one alert."""
 
 
-@dg.sensor(name="failed_checks", minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(name="failed_checks", minimum_interval_seconds=15, default_status=RUNNING)
 def failed_checks(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
-    """A check that fails does not always fail its run, so no run-failure sensor sees it. At least once; the alert's key makes it once."""
+    """A check that fails does not always fail its run, so no run-failure sensor sees it. One alert from its failure until it passes."""
     kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
     storage = context.instance.event_log_storage  # the instance itself has a method for every kind of event but this one
     if context.cursor is None:  # begin at the end: old failures have been looked at
@@ -27,46 +37,103 @@ def failed_checks(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[
         return dg.SkipReason("begins to watch")
     after = dg.EventRecordsFilter(kind, after_cursor=int(context.cursor))
     records = storage.get_event_records(after, limit=READ_MOST, ascending=True)
-    failed = [alert for record in records if (alert := _of_check(record.event_log_entry))]
-    for alert in failed:
-        _raise(engine, alert)
+    failed = sum(_judge(engine, record.event_log_entry) for record in records)
     if records:
         context.update_cursor(str(records[-1].storage_id))
-    return dg.SkipReason(f"{len(failed)} of {len(records)} checks failed")
+    return dg.SkipReason(f"{failed} of {len(records)} checks failed")
 
 
-@dg.run_failure_sensor(name="failed_runs", minimum_interval_seconds=15, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.run_failure_sensor(name="failed_runs", minimum_interval_seconds=15, default_status=RUNNING)
 def failed_runs(context: dg.RunFailureSensorContext, engine: dg.ResourceParam[Engine]) -> None:
-    """Any run of ours that failed: a cycle, a sweep, a pull."""
+    """Any run of ours that failed: a cycle, a sweep, a pull. One alert for a job and its pool, until a run of it succeeds."""
     run = context.dagster_run
-    _raise(
-        engine,
+    engine.alerts.begin(
         Alert(
-            dedupe_key=f"run:{run.run_id}",
+            dedupe_key=_run_key(run),
             kind="run_failed",
             severity="error",
             pool=run.tags.get(POOL_TAG),
             message=f"{run.job_name}: {context.failure_event.message}",
-            detail={"run_id": run.run_id, "job": run.job_name},
-        ),
+            detail={"run_id": run.run_id, "job": run.job_name, "partition": run.tags.get("dagster/partition")},
+            observed_at=_ended_at(context.instance, run),
+        )
     )
 
 
-def _of_check(entry: dg.EventLogEntry) -> Alert | None:
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, name="recovered_runs", minimum_interval_seconds=15, default_status=RUNNING)
+def recovered_runs(context: dg.RunStatusSensorContext, engine: dg.ResourceParam[Engine]) -> None:
+    """A job that had failed for a pool has succeeded for it: the alert ends."""
+    engine.alerts.end(_run_key(context.dagster_run), _ended_at(context.instance, context.dagster_run))
+
+
+@dg.sensor(name="alerts", minimum_interval_seconds=30, default_status=RUNNING)
+def alert_watch(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
+    """Looks for stuck cycles and runs, work that waits too long, a lagging feed; then tells the routes what they have not been told."""
+    _watch_runs(engine, context.instance)
+    seen = engine.alerts.watch()
+    chosen = settings.load()
+    routes = routes_of(chosen)
+    if not routes:
+        return dg.SkipReason(f"{seen}; nobody to tell: no routes in {chosen.alert_routes_file}")
+    told = deliver(engine, chosen, routes)
+    return dg.SkipReason(f"{seen}; {told.messages} messages sent, failed: {told.failed or 'none'}")
+
+
+def _judge(engine: Engine, entry: dg.EventLogEntry) -> bool:
+    """Begin or end the alert of a check; True when it failed."""
     evaluation = entry.asset_check_evaluation
-    if evaluation is None or evaluation.passed:
-        return None
-    asset, partition = evaluation.asset_key.to_user_string(), evaluation.partition
-    return Alert(
-        dedupe_key=f"check:{entry.run_id}:{asset}:{evaluation.check_name}",
-        kind="check_failed",
+    if evaluation is None:
+        return False
+    asset, partition, check = evaluation.asset_key.to_user_string(), evaluation.partition, evaluation.check_name
+    pool = day_and_pool_of(partition)[1] if partition else None
+    kind, key, at = "check_failed", f"check:{asset}:{check}:{pool or ''}", datetime.fromtimestamp(entry.timestamp, UTC)
+    if pool and check in SEEN_BY_THE_WATCH_TOO:
+        kind, named = SEEN_BY_THE_WATCH_TOO[check]
+        key = named(pool)
+    observed_at = None if kind != "check_failed" else at  # the watch goes by the database's clock
+    if evaluation.passed:
+        engine.alerts.end(key, observed_at)
+        return False
+    alert = Alert(
+        dedupe_key=key,
+        kind=kind,
         severity="error" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warning",
-        pool=day_and_pool_of(partition)[1] if partition else None,
-        message=f"{evaluation.check_name} of {asset}: {evaluation.description}",
-        detail={"run_id": entry.run_id, "asset": asset, "check": evaluation.check_name, "partition": partition},
+        pool=pool,
+        message=f"{check} of {asset}: {evaluation.description}",
+        detail={"run_id": entry.run_id, "asset": asset, "check": check, "partition": partition},
+        observed_at=observed_at,
     )
+    engine.alerts.begin(alert)
+    return True
 
 
-def _raise(engine: Engine, alert: Alert) -> None:
-    if engine.upkeep.raise_alert(alert):
-        log.log(logging.ERROR if alert.severity == "error" else logging.WARNING, "alert %s: %s", alert.dedupe_key, alert.message)
+def _run_key(run: dg.DagsterRun) -> str:
+    return f"run:{run.job_name}:{run.tags.get(POOL_TAG, '')}"
+
+
+def _ended_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:
+    """A tick that comes again must not raise what has ended since, so it says when that was."""
+    record = instance.get_run_record_by_id(run.run_id)
+    return datetime.fromtimestamp(record.end_time, UTC) if record and record.end_time else None
+
+
+def _watch_runs(engine: Engine, instance: dg.DagsterInstance) -> None:
+    """Runs that take too long: an alert for each, until it has ended in whichever way."""
+    before = datetime.now(UTC) - STUCK_RUN_AFTER
+    stuck = instance.get_run_records(dg.RunsFilter(statuses=IN_FLIGHT, created_before=before), limit=RUNS_READ_MOST)
+    keys = {f"{STUCK_RUN}:{record.dagster_run.run_id}" for record in stuck}
+    for record in stuck:
+        run = record.dagster_run
+        engine.alerts.begin(
+            Alert(
+                dedupe_key=f"{STUCK_RUN}:{run.run_id}",
+                kind=STUCK_RUN,
+                severity="error",
+                pool=run.tags.get(POOL_TAG),
+                message=f"{run.job_name} is {run.status.value} since {record.create_timestamp:%Y-%m-%d %H:%M} UTC: expected an end within "
+                f"{STUCK_RUN_AFTER}; look at its log, terminate it in the UI, and see whether the daemon runs",
+                detail={"run_id": run.run_id, "job": run.job_name, "status": run.status.value},
+            )
+        )
+    for key in set(engine.alerts.lasting([STUCK_RUN])) - keys:
+        engine.alerts.end(key)

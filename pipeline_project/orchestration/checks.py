@@ -3,27 +3,30 @@
 # No postponed annotations: Dagster reads those of a context.
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any, Final
 
 import dagster as dg
 
+from pipeline_project import settings
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
+from pipeline_project.core.errors import Refused
+from pipeline_project.core.policy import Severity
 from pipeline_project.core.snapshot import Snapshot
 from pipeline_project.core.verification import verify
 from pipeline_project.engine.cycle import Report
 from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration.faults import FAULTS_SHOWN, Fault, Faults
 from pipeline_project.orchestration.graph_soundness import graph_faults
-from pipeline_project.orchestration.structure import structural_faults
-
-Faults = list[str]
-FAULTS_SHOWN: Final = 20
+from pipeline_project.orchestration.own_checks import OwnCheck
+from pipeline_project.orchestration.structure import load_suite, structural_faults
 
 
 def snapshot_is_valid(snapshot: Snapshot, _: Engine) -> Faults:
     """The snapshot has the form every later step relies on. Form only: a bad row is refused at the door, it does not stop a pool."""
-    return structural_faults(snapshot)
+    return structural_faults(snapshot, load_suite(settings.load().snapshot_suite))
 
 
 def backlog_is_fresh(snapshot: Snapshot, engine: Engine) -> Faults:
@@ -32,7 +35,8 @@ def backlog_is_fresh(snapshot: Snapshot, engine: Engine) -> Faults:
     if found["oldest_age_s"] <= found["max_age_s"]:
         return []
     waited = f"{found['items']} items, the first for {found['oldest_age_s']} s"
-    return [f"waiting for a first cycle: expected at most {found['max_age_s']} s, found {waited}; does the daemon run?"]
+    said = f"waiting for a first cycle: expected at most {found['max_age_s']} s, found {waited}; does the daemon run?"
+    return [Fault(said, items=found["items"], oldest_age_s=found["oldest_age_s"], max_age_s=found["max_age_s"], first=found["first"])]
 
 
 def graph_is_sound(graph: ConflictGraph, _: Engine) -> Faults:
@@ -42,41 +46,59 @@ def graph_is_sound(graph: ConflictGraph, _: Engine) -> Faults:
 
 def no_constraint_violated(proposal: Proposal, _: Engine) -> Faults:
     """The selection overdraws nothing, is worth what it claims, and its bound is proven: by a verifier that no solver shares code with."""
-    return [str(violation) for violation in verify(proposal.graph.problem, proposal.selection)]
+    return [Fault(str(violation), **asdict(violation)) for violation in verify(proposal.graph.problem, proposal.selection)]
 
 
 def gap_within_policy(proposal: Proposal, _: Engine) -> Faults:
     """The selection is as close to the best possible as the policy's `checks.max_gap` asks."""
-    gap, most = proposal.selection.certificate.gap, proposal.graph.snapshot.policy.checks.max_gap
-    return [f"gap: expected at most {most:.2%}, found {gap:.2%}; give the policy's solver more steps"] if gap > most else []
+    certificate, most = proposal.selection.certificate, proposal.graph.snapshot.policy.checks.max_gap
+    if certificate.gap <= most:
+        return []
+    said = f"gap: expected at most {most:.2%}, found {certificate.gap:.2%}; give the policy's solver more steps"
+    return [Fault(said, value=certificate.value, upper_bound=certificate.upper_bound, gap=certificate.gap, max_gap=most)]
 
 
-def ledger_invariants_hold(_: Report, engine: Engine) -> Faults:
-    """Every promise of the store holds: nothing over-allocated, no half bundle, no move without its audit row."""
-    return [f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}" for broken in engine.upkeep.check()]
+def ledger_invariants_hold(report: Report, engine: Engine) -> Faults:
+    """Every promise of the store holds where the cycle decided: nothing over-allocated, no half bundle, no move without its audit row."""
+    return [
+        Fault(
+            f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}", invariant=broken["name"], **broken["examples"][0]
+        )
+        for broken in engine.upkeep.check_cycle(report["cycle"], pool=report["pool"])
+    ]
 
 
 def nobody_starves(report: Report, engine: Engine) -> Faults:
     """No item has been ready for longer than the policy's `checks.max_wait` without ever being selected."""
     waiting = engine.inquiry.starving(report["pool"])
-    return [f"{row['key']} has waited {row['waited_s']} s; raise its weight, or let the policy's ageing do it" for row in waiting]
+    return [
+        Fault(f"{row['key']} has waited {row['waited_s']} s; raise its weight, or let the policy's ageing do it", **row) for row in waiting
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """judge: what is wrong with what the asset made; nothing = passed. Its name and docstring are the check's."""
+    """judge: what is wrong with what the asset made; nothing = passed. Name and docstring are the judge's, unless they are given.
+
+    severity  where the policy does not say another for a check of this name
+    """
 
     judge: Callable[[Any, Engine], Faults]
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    severity: Severity = "error"
     blocking: bool = False
+    name: str = ""
+    description: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.name or self.judge.__name__
 
     def spec(self, asset: str, partitions: dg.MultiPartitionsDefinition) -> dg.AssetCheckSpec:
-        return dg.AssetCheckSpec(
-            self.judge.__name__, asset=asset, description=self.judge.__doc__, blocking=self.blocking, partitions_def=partitions
-        )
+        description = self.description or self.judge.__doc__
+        return dg.AssetCheckSpec(self.called, asset=asset, description=description, blocking=self.blocking, partitions_def=partitions)
 
 
-WARN: Final = dg.AssetCheckSeverity.WARN
+WARN: Final = "warning"
 
 CHECKS: Final[Mapping[str, Sequence[Check]]] = {
     "pending_items": [Check(judge=snapshot_is_valid, blocking=True), Check(judge=backlog_is_fresh, severity=WARN)],
@@ -86,11 +108,17 @@ CHECKS: Final[Mapping[str, Sequence[Check]]] = {
 }
 
 
-def checks(partitions: dg.MultiPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
-    """One step for all checks of an asset: a step costs a tenth of a second. A blocking one that fails stops the run."""
+def checks(partitions: dg.MultiPartitionsDefinition, own: Sequence[OwnCheck] = ()) -> list[dg.AssetChecksDefinition]:
+    """One step for all checks of an asset: a step costs a tenth of a second. A blocking one that fails stops the run.
+
+    own  the installation's
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # a check must have its asset's partitions; Dagster calls that a preview
-        return [_step(asset, judged, partitions) for asset, judged in CHECKS.items()]
+        return [
+            _step(asset, [*judged, *(_of_the_house(one) for one in own if one.asset == asset)], partitions)
+            for asset, judged in CHECKS.items()
+        ]
 
 
 def _step(asset: str, judged: Sequence[Check], partitions: dg.MultiPartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -100,19 +128,61 @@ def _step(asset: str, judged: Sequence[Check], partitions: dg.MultiPartitionsDef
     def judge(context: dg.AssetCheckExecutionContext, engine: dg.ResourceParam[Engine], made: Any) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
         for check in judged:
-            if check.judge.__name__ in wanted:
-                yield _result(asset, check, check.judge(made, engine))
+            if check.called in wanted:
+                yield result(asset, check, made, engine)
 
     return judge
 
 
-def _result(asset: str, check: Check, faults: Faults) -> dg.AssetCheckResult:
+def result(asset: str, check: Check, made: Any, engine: Engine) -> dg.AssetCheckResult:
+    """What a check came to, with the rows it is about as a table."""
+    faults = check.judge(made, engine)
     shown = faults[:FAULTS_SHOWN]
+    severity = _severity(check, made, engine) if faults else check.severity
     return dg.AssetCheckResult(
         passed=not faults,
         asset_key=asset,
-        check_name=check.judge.__name__,
-        severity=check.severity,
+        check_name=check.called,
+        severity=dg.AssetCheckSeverity.WARN if severity == WARN else dg.AssetCheckSeverity.ERROR,
         description="; ".join(shown) or None,
-        metadata={"faults": len(faults), **({"examples": dg.MetadataValue.json(shown)} if faults else {})},
+        metadata={"faults": len(faults), **({"rows": as_table(shown), "examples": dg.MetadataValue.json(list(shown))} if faults else {})},
     )
+
+
+def as_table(faults: Sequence[str]) -> dg.TableMetadataValue:
+    """The sentence of each fault, and the columns of its row."""
+    rows = [{"fault": str(fault), **getattr(fault, "row", {})} for fault in faults]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    records = [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in rows]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns=[dg.TableColumn(name) for name in names]))
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, str | int | float | bool) else "" if value is None else str(value)
+
+
+def _severity(check: Check, made: Any, engine: Engine) -> Severity:
+    """As the pool's policy says, where it speaks of this check."""
+    pool, _, _ = about(made)
+    _, policy = engine.inquiry.policy(pool)
+    said: Severity = getattr(policy.checks.severity, check.called, check.severity)
+    return said
+
+
+def _of_the_house(own: OwnCheck) -> Check:
+    def judge(made: Any, engine: Engine) -> Faults:
+        pool, cycle, day = about(made)
+        try:
+            return own.faults(made, lambda query: engine.inquiry.rows(query, pool=pool, cycle=cycle, day=day))
+        except Refused as refusal:  # a query that cannot be run is a check that fails, and not a run that does
+            return [f"{own.where}: {refusal}"]
+
+    return Check(judge=judge, severity=own.severity, blocking=own.blocking, name=own.name, description=own.description)
+
+
+def about(made: Any) -> tuple[str, str, date | None]:
+    """(pool, cycle key, day) of what an asset made."""
+    if isinstance(made, Mapping):
+        return made["pool"], made["cycle"], made["day"]
+    snapshot: Snapshot = made if isinstance(made, Snapshot) else made.snapshot if isinstance(made, ConflictGraph) else made.graph.snapshot
+    return snapshot.pool, snapshot.cycle_key(), snapshot.day

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import dagster as dg
+import yaml
 
 import pipeline_project
+from pipeline_project.core.errors import UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store import dagster_database
 from pipeline_project.store.database import Database
@@ -19,7 +24,7 @@ def prepare(chosen: Settings, database: Database) -> dict[str, str]:
 
     Raises Refused when the server is not ours and its user may not create Dagster's database.
     """
-    make_folder(chosen.dagster_home)
+    make_folder(chosen)
     dagster_database.create(database, chosen)
     return variables(chosen, database)
 
@@ -33,14 +38,45 @@ def variables(chosen: Settings, database: Database) -> dict[str, str]:
         "GX_ANALYTICS_ENABLED": "False",
         "PIPELINE_HOME": str(chosen.state_dir),
         "PIPELINE_DATABASE_URL": chosen.database_url if database.server is None else database.name,
+        "PIPELINE_RUN_LAUNCHER": chosen.run_launcher,
+        **({"PIPELINE_BROKER_URL": chosen.broker_url} if chosen.broker_url else {}),
     }
 
 
-def make_folder(home: Path) -> None:
+def pool_connections(instance: dg.DagsterInstance) -> None:
+    """Without it Dagster's storage connects anew for each call: three quarters of a cycle's time."""
+    instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=600, max_overflow=5)
+
+
+def make_folder(chosen: Settings) -> None:
     """Dagster's home, with our dagster.yaml in it; renamed into place, as another program may be reading it."""
+    home = chosen.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    kept, ours = home / "dagster.yaml", (PROJECT / "dagster.yaml").read_bytes()
+    kept, ours = home / "dagster.yaml", _instance_settings(chosen)
     if not kept.exists() or kept.read_bytes() != ours:
         scratch = home / f".dagster.yaml.{os.getpid()}"
         scratch.write_bytes(ours)
         scratch.replace(kept)
+
+
+def _instance_settings(chosen: Settings) -> bytes:
+    """dagster.yaml as it is; for another launcher with what that changes.
+
+    Raises UsageError where the launcher has no way to its workers.
+    """
+    plain = (PROJECT / "dagster.yaml").read_bytes()
+    if chosen.run_launcher == "process":
+        return plain
+    if not chosen.broker_url:
+        raise UsageError(
+            "PIPELINE_RUN_LAUNCHER=celery: expected the Redis that reaches the workers in PIPELINE_BROKER_URL, found nothing; "
+            "set it, or let `pipeline up --workers 2` bring both on this machine"
+        )
+    changes = yaml.safe_load((PROJECT / "dagster.celery.yaml").read_bytes())
+    return yaml.safe_dump(_laid_over(yaml.safe_load(plain), changes), sort_keys=False).encode()
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Section by section: what the upper one does not name stays."""
+    both = {name: _laid_over(below[name], above[name]) for name in above if isinstance(below.get(name), dict)}
+    return {**below, **above, **both}

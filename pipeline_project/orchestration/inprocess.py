@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # of all errors that a run raises, this one has no public name
 from dagster._core.instance.ref import InstanceRef  # the public get() reads the environment, and this process has its own
 
-from pipeline_project.core.errors import CheckFailed
+from pipeline_project.core.errors import CheckFailed, Unknown, UsageError
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine import actors
 from pipeline_project.engine.cycle import Report
@@ -24,7 +24,7 @@ from pipeline_project.orchestration.metadata import account, describe
 from pipeline_project.orchestration.partitions import POOLS, key_of
 from pipeline_project.orchestration.requests import LIVE_CYCLE, CycleRequest
 from pipeline_project.orchestration.versions import DATA_VERSION, data_version, observed
-from pipeline_project.settings import Settings
+from pipeline_project.settings import Settings, load
 from pipeline_project.store import dagster_database
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
@@ -63,6 +63,24 @@ class ControlRoom:
         report: Report = run.output_for_node(assets.committed_decisions.op.name)
         return {**report, "checks": _counted(run.get_asset_check_evaluations())}
 
+    def run_in_processes(self, pool: str, day: date) -> None:
+        """The same cycle with a process for each step, as a multiprocess executor has it: to compare. Reads the environment."""
+        if self.instance is None:
+            raise UsageError("a run in processes of its own needs an instance that is kept: the processes meet there")
+        asked = CycleRequest(pool=pool, day=day, mode=Mode.LIVE)
+        self.instance.add_dynamic_partitions(POOLS.name or "", [pool])
+        tags = {**asked.tags, "dagster/partition": str(asked.partition_key)}
+        with dg.execute_job(dg.reconstructable(in_processes), self.instance, tags=tags, run_config=QUIET) as run:
+            if not run.success:
+                raise CheckFailed(f"pool {pool}, {day}: run {run.run_id} failed; its events say why")
+
+    def stamps(self, run_id: str) -> tuple[datetime, datetime]:
+        """When the run was made, and when its process began to work."""
+        record = self.instance.get_run_record_by_id(run_id) if self.instance else None
+        if record is None or record.start_time is None:
+            raise Unknown(f"run {run_id}: expected a run that has started, found none")
+        return record.create_timestamp, datetime.fromtimestamp(record.start_time, UTC)
+
     def report_runless(self, report: Report) -> bool:
         """Put a cycle that the engine ran by itself into the lineage of its assets; False where none is kept.
 
@@ -97,7 +115,7 @@ def control_room(engine: Engine, chosen: Settings, *, fresh: bool = False) -> It
     variables = home.prepare(chosen, engine.database)
     instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(variables["DAGSTER_HOME"], overrides=_storage(variables)))
     with instance:
-        _pool_connections(instance)
+        home.pool_connections(instance)
         yield ControlRoom(engine=engine, job=live_job(chosen), instance=instance)
 
 
@@ -106,14 +124,14 @@ def live_job(chosen: Settings) -> dg.JobDefinition:
     return definitions.control_room(chosen).resolve_job_def(LIVE_CYCLE)
 
 
+def in_processes() -> dg.JobDefinition:
+    """The job as each of its processes builds it, from the environment."""
+    return definitions.control_room(load(), dg.multiprocess_executor).resolve_job_def(LIVE_CYCLE)
+
+
 def _storage(variables: Mapping[str, str]) -> Any:
     """The storage that dagster.yaml takes from the environment, said outright."""
     return {"storage": {"postgres": {"postgres_url": variables["DAGSTER_PG_URL"]}}}
-
-
-def _pool_connections(instance: dg.DagsterInstance) -> None:
-    """Without it the storage connects anew for each call: three quarters of a cycle's time."""
-    instance.optimize_for_webserver(statement_timeout=30_000, pool_recycle=600, max_overflow=5)
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from typing import Final
 import dagster as dg
 from pydantic import Field
 
+from pipeline_project import settings
 from pipeline_project.core.errors import CheckFailed
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import retention
 from pipeline_project.orchestration.assets import GROUP, TAGS, work_items
 from pipeline_project.orchestration.requests import LIVE_CYCLE, MODE_TAG, REPROCESS
 from pipeline_project.orchestration.rollbacks import rollback_cycle
@@ -35,8 +37,9 @@ reprocess: Final = dg.define_asset_job(
 @dg.op
 def sweep_once(context: dg.OpExecutionContext, engine: dg.ResourceParam[Engine]) -> None:
     """Give back what has passed its time, finish what fell silent, drop what is old; then check every promise of the store."""
-    context.add_output_metadata(engine.upkeep.sweep())
-    if broken := engine.upkeep.check():
+    forgotten = retention.forget_old_runs(context.instance, engine.artifacts, retention.Retention.of(settings.load()))
+    context.add_output_metadata({**engine.upkeep.sweep(), **forgotten})
+    if broken := engine.upkeep.check_new().violated:
         raise CheckFailed("; ".join(f"{one['name']}: {one['rows']} rows, such as {one['examples'][0]}" for one in broken))
 
 

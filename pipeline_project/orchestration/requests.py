@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Self
@@ -19,6 +19,12 @@ MODE_TAG: Final = "pipeline/mode"
 POOL_TAG: Final = "pipeline/pool"
 CYCLE_TAG: Final = "pipeline/cycle"
 """Which cycle a run has made: known once its snapshot is taken."""
+MAX_RETRIES_TAG: Final = "dagster/max_retries"
+RUN_KEY_TAG: Final = "dagster/run_key"
+
+IN_FLIGHT_MAX: Final = 200
+"""Live cycles queued or running at once, of all pools. Beyond it the daemon is behind, and a longer queue would only be an older one:
+what waits here is coalesced, what waits there is not."""
 
 IN_FLIGHT: Final = [
     dg.DagsterRunStatus.QUEUED,
@@ -58,10 +64,22 @@ class CycleRequest:
         return {MODE_TAG: str(self.mode), POOL_TAG: self.pool}
 
     def run_request(self, run_key: str) -> dg.RunRequest:
-        return dg.RunRequest(run_key=run_key, partition_key=self.partition_key, tags=self.tags)
+        """Dagster's own retries are off for it: whoever asks for a live cycle asks again by itself, and both together would collide."""
+        return dg.RunRequest(run_key=run_key, partition_key=self.partition_key, tags={**self.tags, MAX_RETRIES_TAG: "0"})
 
 
 def pools_in_flight(instance: dg.DagsterInstance) -> set[str]:
     """Pools with a live cycle queued or running: a second one would only wait for it, or be refused by it."""
     runs = instance.get_runs(dg.RunsFilter(job_name=LIVE_CYCLE, tags={MODE_TAG: str(Mode.LIVE)}, statuses=IN_FLIGHT))
     return {run.tags[POOL_TAG] for run in runs if POOL_TAG in run.tags}
+
+
+def settled(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> set[str]:
+    """Of these run keys, those whose run has come to an end that is not a failure: one question, however many there are.
+
+    A run that was never made is not among them: the tick that asked for it was cut off. What a person cancelled is left alone, and is.
+    """
+    if not run_keys:
+        return set()
+    runs = instance.get_runs(dg.RunsFilter(job_name=LIVE_CYCLE, tags={RUN_KEY_TAG: list(run_keys)}))
+    return {run.tags[RUN_KEY_TAG] for run in runs if run.status is not dg.DagsterRunStatus.FAILURE}

@@ -7,6 +7,7 @@ import dagster as dg
 from pipeline_project import settings
 from pipeline_project.engine import actors
 from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import home
 
 
 @dg.resource(description="The engine on the database that PIPELINE_DATABASE_URL names")
@@ -15,5 +16,7 @@ def engine(context: dg.InitResourceContext) -> Iterator[Engine]:
 
     Raises DatabaseUnavailable, or SchemaMismatch with the command that mends it.
     """
+    if context.run and context.instance:
+        home.pool_connections(context.instance)
     with Engine.open(None, settings.load()) as opened:
         yield opened.acting_as(actors.run(context.run.run_id)) if context.run else opened

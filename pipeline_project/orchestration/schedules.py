@@ -9,7 +9,7 @@ from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import jobs
 from pipeline_project.orchestration.partitions import POOLS
-from pipeline_project.orchestration.requests import IN_FLIGHT, LIVE_CYCLE, POOL_TAG, CycleRequest, pools_in_flight
+from pipeline_project.orchestration.requests import IN_FLIGHT, IN_FLIGHT_MAX, LIVE_CYCLE, POOL_TAG, CycleRequest, pools_in_flight
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
@@ -31,6 +31,7 @@ def cycle_all_pools(context: dg.ScheduleEvaluationContext, engine: dg.ResourcePa
     """The safety net under the sensor: a live cycle of every active pool. Where nothing has changed it does nothing."""
     busy, changes = pools_in_flight(context.instance), engine.inquiry.pools()
     idle = [row["pool"] for row in changes if row["status"] == "active" and row["pending"] and row["pool"] not in busy]
+    idle = idle[: max(0, IN_FLIGHT_MAX - len(busy))]  # the daemon is behind: the next tick finds those that are left
     if not idle:
         yield dg.SkipReason("every active pool is empty, or has a live cycle in flight")
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -21,8 +21,82 @@ def simulated(connection: sa.Connection) -> Any:
     return connection.scalar(SQL["simulated"])
 
 
-def tables(connection: sa.Connection) -> list[dict[str, Any]]:
-    """Every table with its size and its rows, largest first. The rows are counted: seconds on a large database."""
-    quoted = connection.dialect.identifier_preparer.quote
-    found = [dict(row) for row in connection.execute(SQL["tables"]).mappings()]
-    return [{**row, "rows": connection.scalar(sa.text(f"select count(*) from pipeline.{quoted(row['table'])}"))} for row in found]  # noqa: S608  # a name from the catalogue, quoted
+def tables(connection: sa.Connection, *, counted: bool = False) -> list[dict[str, Any]]:
+    """Every table, largest first, with its partitions: rows, sizes, dead rows, share of HOT updates, when it was vacuumed.
+
+    rows are those of the last vacuum or analyze, or of the statistics where there was none; counted = exactly, seconds on a large database.
+    """
+    growth = {row.table_name: row.bytes_a_day for row in connection.execute(SQL["growth"])}
+    return [_table(connection, row, growth, counted=counted) for row in connection.execute(SQL["tables"]).mappings().all()]
+
+
+def horizon(connection: sa.Connection) -> dict[str, Any] | None:
+    """The session whose snapshot is the oldest: pid, state, application, xmin_age in transactions, open_s; None when nobody has one."""
+    with connection.begin_nested() as oneself:
+        connection.execute(SQL["as_oneself"])
+        row = connection.execute(SQL["horizon"]).mappings().first()
+        oneself.rollback()  # and with it the change of role
+    return dict(row) if row else None
+
+
+def horizon_age(connection: sa.Connection) -> int:
+    """How many transactions have begun since the oldest one that still writes."""
+    age: int = connection.execute(SQL["horizon_age"]).scalar_one()
+    return age
+
+
+def partitions_ahead(connection: sa.Connection) -> int:
+    """How many of the coming months have their partition of the audit trail."""
+    found: int = connection.execute(SQL["partitions_ahead"]).scalar_one()
+    return found
+
+
+def note_sizes(connection: sa.Connection) -> bool:
+    """Keep today's sizes, once a day: what growth is measured by. False when they are kept already."""
+    return bool(connection.execute(SQL["note_sizes"]).rowcount)
+
+
+def hints(tables: list[dict[str, Any]], horizon: dict[str, Any] | None, ahead: int) -> list[str]:
+    """What is off, and what to do about it; nothing on a healthy database."""
+    said = []
+    for table in tables:
+        if table["rows"] + table["dead"] > ROWS_THAT_MATTER and table["dead"] > DEAD_SHARE * (table["rows"] + table["dead"]):
+            share = table["dead"] / (table["rows"] + table["dead"])
+            holder = (
+                f"; session {horizon['pid']} has a snapshot that is {horizon['open_s']} s old"
+                if horizon and horizon["open_s"] > LONG_S
+                else ""
+            )
+            said.append(f"{table['table']}: {share:.0%} dead rows: autovacuum is behind{holder}; run `vacuum pipeline.{table['table']}`")
+    if horizon and horizon["open_s"] > LONG_S:
+        said.append(
+            f"session {horizon['pid']} ({horizon['application'] or 'unnamed'}, {horizon['state']}) has a transaction open for"
+            f" {horizon['open_s']} s: vacuum removes nothing that is younger, and the feed may stand still; end it"
+        )
+    if ahead < 1:
+        said.append("the audit trail has no partition for next month: run `pipeline upkeep sweep`")
+    return said
+
+
+ROWS_THAT_MATTER: Final = 10_000
+DEAD_SHARE: Final = 0.3
+"""Autovacuum comes at 2 % on item_state, at 20 % elsewhere: a third means that it does not come, or may not remove what it finds."""
+LONG_S: Final = 300
+
+
+def _table(connection: sa.Connection, row: Any, growth: dict[str, int], *, counted: bool) -> dict[str, Any]:
+    quoted = connection.dialect.identifier_preparer.quote(row["table"])
+    rows = connection.scalar(sa.text(f"select count(*) from pipeline.{quoted}")) if counted else max(row["estimate"], row["live"])  # noqa: S608  # a name from the catalogue, quoted
+    return {
+        "table": row["table"],
+        "rows": rows,
+        "bytes": row["bytes"],
+        "index_bytes": row["index_bytes"],
+        "dead": row["dead"],
+        "hot": round(row["hot_updates"] / row["updates"], 3) if row["updates"] else None,
+        "vacuumed_at": row["vacuumed_at"],
+        "analyzed_at": row["analyzed_at"],
+        "xid_age": row["xid_age"],
+        "partitions": row["partitions"],
+        "bytes_a_day": growth.get(row["table"]),
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def read(connection: sa.Connection, statement: sa.TextClause, parameters: Mappin
     """
     wanted = ", ".join(f"array_agg({name}::{_TYPES[kind]})" for name, kind in types.items())
     query = str(statement.compile(dialect=connection.dialect)).rstrip().rstrip(";")
-    with _driver(connection).cursor(binary=True) as cursor:
+    with _driver(connection, query) as driver, driver.cursor(binary=True) as cursor:
         cursor.adapters.register_loader(_BIGINT_ARRAY, _Int64Array)
         row = cursor.execute(f"select {wanted} from ({query}) q".encode(), parameters).fetchone()  # noqa: S608  # our own .sql, our own names
     assert row is not None
@@ -49,8 +50,8 @@ class _Int64Array(Loader):
 
 def write(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Append rows to a (staging) table by COPY."""
-    names = ", ".join(columns)
-    with _driver(connection).cursor() as cursor, cursor.copy(f"copy {table} ({names}) from stdin") as copy:
+    statement = f"copy {table} ({', '.join(columns)}) from stdin"
+    with _driver(connection, statement) as driver, driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -65,7 +66,17 @@ def strings(table: pa.Table, name: str) -> pa.StringArray:
     return table.column(name).combine_chunks()
 
 
-def _driver(connection: sa.Connection) -> psycopg.Connection[Any]:
+@contextmanager
+def _driver(connection: sa.Connection, statement: str) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's own connection. Its failures come out as SQLAlchemy's, and so are repeated and explained like any other's."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    return driver
+    try:
+        yield driver
+    except psycopg.Error as failure:
+        if driver.closed:
+            connection.invalidate(failure)
+        told = sa.exc.DBAPIError.instance(
+            statement, None, failure, psycopg.Error, connection_invalidated=driver.closed, dialect=connection.dialect
+        )
+        raise told from failure

@@ -212,6 +212,11 @@ def published_by(connection: sa.Connection, cycle: Cycle) -> str | None:
     return actor
 
 
+def artifact_dropped(connection: sa.Connection, pool: Pool, cycle_key: str) -> None:
+    """Its files are gone: no later sweep has to look for them."""
+    connection.execute(SQL["artifact_dropped"], {"pool_id": pool.pool_id, "cycle_key": cycle_key})
+
+
 def today(connection: sa.Connection, timezone: str) -> date:
     """The day it is now, by the database's clock, in the installation's time zone."""
     day: date = connection.execute(SQL["database_today"], {"timezone": timezone}).scalar_one()

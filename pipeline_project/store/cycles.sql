@@ -103,9 +103,9 @@ select cycle_key from pipeline.cycle
  where pool_id = :pool_id and day = :day and status in ('published', 'rolled_back') order by cycle_id;
 
 -- name: keys_before
--- Every attempt at the key has ended long ago, and no item is still held by it.
+-- Every attempt at the key has ended long ago, and no item is still held by it. Those whose artifacts went before are not looked at again.
 select cycle_key from pipeline.cycle c
- where pool_id = :pool_id and status not in ('committing', 'rolling_back')
+ where pool_id = :pool_id and not artifact_dropped and status not in ('committing', 'rolling_back')
  group by cycle_key
 having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - make_interval(secs => :age_s)
    and not exists (select from pipeline.item_state s where s.cycle_id = any (array_agg(c.cycle_id)) and s.state in ('selected', 'claimed'));
@@ -115,13 +115,13 @@ having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - mak
 select count(*) filter (where verdict = 'selected') as newly_selected, count(*) filter (where verdict = 'released') as freed,
        coalesce(sum(weight) filter (where verdict = 'selected'), 0)::bigint as gained,
        coalesce(sum(weight) filter (where verdict = 'released'), 0)::bigint as lost
-  from pipeline.decision where cycle_id = :cycle_id;
+  from pipeline.decided where cycle_id = :cycle_id;
 
 -- name: superseded
 -- Whose selections the cycle took back: of each item it released, the newest earlier cycle that had selected it.
 select c.cycle_key as cycle, c.day, c.mode, c.owner, count(*) as items
-  from pipeline.decision d
- cross join lateral (select e.cycle_id from pipeline.decision e
+  from pipeline.decided d
+ cross join lateral (select e.cycle_id from pipeline.decided e
                       where e.item_id = d.item_id and e.cycle_id < d.cycle_id and e.verdict = 'selected'
                       order by e.cycle_id desc limit 1) earlier
   join pipeline.cycle c on c.cycle_id = earlier.cycle_id
@@ -130,13 +130,15 @@ select c.cycle_key as cycle, c.day, c.mode, c.owner, count(*) as items
 
 -- name: moved
 -- Items the cycle selected anew, or took back, the worthiest first.
-select k.key as item, d.weight from pipeline.decision d join pipeline.item_key k using (item_id)
+select k.key as item, d.weight from pipeline.decided d join pipeline.item_key k using (item_id)
  where d.cycle_id = :cycle_id and d.verdict = :verdict order by d.weight desc, d.item_id limit :most;
 
 -- name: outcomes
 -- What became of what the cycle selected; 'elsewhere' = another cycle has selected it since, or it was released.
 select case when s.cycle_id = d.cycle_id then s.state::text else 'elsewhere' end as state, count(*) as items
-  from pipeline.decision d join pipeline.item_state s using (item_id)
+  from pipeline.decided d
+  join (select item_id, cycle_id, state from pipeline.item_state union all
+        select item_id, cycle_id, state from pipeline.item_history) s using (item_id)
  where d.cycle_id = :cycle_id and d.verdict = 'selected' group by 1 order by 1;
 
 -- name: published_by
@@ -144,6 +146,20 @@ select case when s.cycle_id = d.cycle_id then s.state::text else 'elsewhere' end
 select actor from pipeline.pool_event
  where pool_id = :pool_id and kind = 'cycle_published' and detail @> jsonb_build_object('cycle_id', cast(:cycle_id as bigint))
  order by event_id desc limit 1;
+-- name: artifact_dropped
+update pipeline.cycle set artifact_dropped = true where pool_id = :pool_id and cycle_key = :cycle_key;
+
+-- name: effects
+-- What a rollback meets, by state. From the cycle's own decisions: no index leads from a cycle to what it has completed.
+select state, sum(items)::bigint as items from (
+  select s.state, count(*) as items
+    from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
+   where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state
+  union all
+  select h.state, count(*)
+    from pipeline.decision_history d join pipeline.item_history h on h.item_id = d.item_id and h.ended_at = d.ended_at and h.cycle_id = d.cycle_id
+   where d.cycle_id = :cycle_id and d.verdict = 'selected' and h.state = 'completed' group by h.state) met
+ group by state;
 
 -- name: database_today
 select (pipeline.now() at time zone :timezone)::date;

@@ -58,6 +58,13 @@ def drop(database: Database, settings: Settings) -> None:
         connection.execute(sa.text(f'drop database if exists "{name(database, settings)}" with (force)'))
 
 
+def size(database: Database, settings: Settings) -> int:
+    """Bytes of both: ours, and Dagster's where it is there."""
+    with database.begin() as connection:
+        sizes = sa.text("select coalesce(sum(pg_database_size(oid)), 0)::bigint from pg_database where datname = any (:names)")
+        return int(connection.scalar(sizes, {"names": [str(database.url.database), name(database, settings)]}) or 0)
+
+
 def _entrance(database: Database) -> sa.URL:
     """A database to stand in while making another: on a server that is not ours, the one that we know is there."""
     return database.admin.set(database="postgres") if database.server else database.admin

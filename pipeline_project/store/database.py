@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
@@ -17,11 +18,12 @@ from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITER: Final = "pipeline_writer"
+READER: Final = "pipeline_reader"
 LOGIN: Final = "pipeline"
-"""The embedded server's ordinary user: a member of the writer role and nothing else."""
+"""The embedded server's ordinary user: a member of the writer and the reader role and nothing else."""
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
-SESSION: Final = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+SESSION: Final = {"idle_in_transaction_session_timeout": "5s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,9 @@ class Database:
             raise UsageError(f"PIPELINE_ROLE: expected a role such as {WRITER} or pipeline_auditor, found {settings.role!r}")
         if "://" in where:
             url = sa.make_url(where).set(drivername="postgresql+psycopg")
-            return cls(name=url.render_as_string(hide_password=True).replace("+psycopg", ""), url=url, admin=url, role=settings.role)
+            name = url.render_as_string(hide_password=True).replace("+psycopg", "")
+            url = _with_password(url, settings.database_password_file)
+            return cls(name=name, url=url, admin=url, role=settings.role)
         if not _NAME.fullmatch(where):
             raise UsageError(f"database: expected a postgresql:// URL or a name of a-z, 0-9 and _, found {where!r}")
         server = EmbeddedPostgres(settings.state_dir, pg_bin=settings.pg_bin).acquire()
@@ -107,3 +111,16 @@ class Database:
         self._engines.clear()
         if self.server:
             self.server.release()
+
+
+def _with_password(url: sa.URL, file: Path | None) -> sa.URL:
+    """The password from its file, where the URL has none. Raises DatabaseUnavailable where it cannot be read or is empty."""
+    if file is None or url.password:
+        return url
+    try:
+        password = file.read_text(encoding="utf-8").strip("\r\n")
+    except OSError as failure:
+        raise DatabaseUnavailable(f"PIPELINE_DATABASE_PASSWORD_FILE: expected a readable file, found {file} ({failure.strerror})") from None
+    if not password:
+        raise DatabaseUnavailable(f"PIPELINE_DATABASE_PASSWORD_FILE: expected the password in {file}, found an empty file")
+    return url.set(password=password)

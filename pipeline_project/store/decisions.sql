@@ -38,8 +38,11 @@ select :cycle_id, u.*
 -- name: of_item
 select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.planned_at, c.published_at, c.artifact, p.name as pool,
        d.verdict, d.rank, d.reason, d.version
-  from pipeline.decision d join pipeline.cycle c using (cycle_id) join pipeline.pool p using (pool_id)
- where d.item_id = :item_id order by c.cycle_id desc;
+  from (select cycle_id, verdict, rank, reason, version from pipeline.decision where item_id = :item_id
+        union all
+        select cycle_id, verdict, rank, reason, version from pipeline.decision_history where item_id = :item_id) d
+  join pipeline.cycle c using (cycle_id) join pipeline.pool p using (pool_id)
+ order by c.cycle_id desc;
 
 -- name: cycles_since
 -- Cycles that may have seen an item without keeping a row of it: newest first. With what each was decided by.
@@ -52,6 +55,8 @@ select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.publish
 
 -- name: top
 select k.key, d.rank, d.weight, d.verdict, d.reason
-  from pipeline.decision d join pipeline.item_key k using (item_id)
- where d.cycle_id = :cycle_id
+  from (select item_id, rank, weight, verdict, reason from pipeline.decision where cycle_id = :cycle_id
+        union all
+        select item_id, rank, weight, verdict, reason from pipeline.decision_history where cycle_id = :cycle_id) d
+  join pipeline.item_key k using (item_id)
  order by d.rank nulls last, d.item_id limit :most;

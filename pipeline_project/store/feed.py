@@ -44,6 +44,10 @@ def active_pools(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(SQL["active_pools"]))
 
 
+def writing_pools(connection: sa.Connection) -> list[str]:
+    return list(connection.scalars(SQL["writing_pools"]))
+
+
 def backlog(connection: sa.Connection, pool: Pool) -> dict[str, Any]:
     """pending, oldest (time), oldest_age_s of the items that a cycle could have selected."""
     return dict(connection.execute(SQL["backlog"], {"pool_id": pool.pool_id}).mappings().one())
@@ -58,7 +62,7 @@ def starving(connection: sa.Connection, pool: Pool, *, longer_than_s: int, most:
 
 
 def overlooked(connection: sa.Connection, pool: Pool) -> dict[str, Any]:
-    """items, oldest_age_s of what no cycle can have seen yet."""
+    """items, oldest_age_s, first (its key) of what no cycle can have seen yet."""
     return dict(connection.execute(SQL["overlooked"], {"pool_id": pool.pool_id}).mappings().one())
 
 

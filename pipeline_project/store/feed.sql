@@ -35,6 +35,11 @@ select greatest(
 -- name: active_pools
 select name from pipeline.pool where status = 'active' order by name;
 
+-- name: writing_pools
+-- With a live owner. A lapsed cycle is finished by the next one.
+select p.name from pipeline.cycle c join pipeline.pool p using (pool_id)
+ where c.status in ('committing', 'rolling_back') and c.lease_until > pipeline.now() order by p.name;
+
 -- name: backlog
 select count(*) as pending, min(k.submitted_at) as oldest, extract(epoch from pipeline.now() - min(k.submitted_at))::bigint as oldest_age_s
   from pipeline.item_state s join pipeline.item_key k using (item_id)
@@ -51,8 +56,9 @@ select k.key, extract(epoch from t.at - greatest(k.submitted_at, s.not_before)):
 
 -- name: overlooked
 -- What became ready after the newest cycle was planned: how many, and for how long the first of them has waited for one.
-select count(*) as items, coalesce(extract(epoch from max(w.at - w.ready_at)), 0)::bigint as oldest_age_s
-  from (select greatest(k.submitted_at, s.not_before) as ready_at, t.at
+select count(*) as items, coalesce(extract(epoch from max(w.at - w.ready_at)), 0)::bigint as oldest_age_s,
+       (array_agg(w.key order by w.ready_at, w.key))[1] as first
+  from (select k.key, greatest(k.submitted_at, s.not_before) as ready_at, t.at
           from pipeline.item_state s join pipeline.item_key k using (item_id), (select pipeline.now() as at) t
          where s.pool_id = :pool_id and s.state = 'pending') w
  where w.ready_at <= w.at

@@ -62,6 +62,9 @@ def submit(connection: sa.Connection, pool: Pool, batch: ItemBatch, *, origin: O
     run("resolve_items")
     refused += refuse("refuse_bundles")
     run("add_keys", "resolve_items", "lock_known", "settle_fates")
+    for _ in range(3):  # again where one moved between history and the hot tables while we looked
+        if connection.scalar(SQL["unsettled"]):
+            run("recall_returned", "lock_known", "settle_fates", "settle_archived")
     refused += refuse("refuse_fates")
     run("prepare", "release_revised", "revive_returned")
     _write_demands(connection, batch, resource_ids, connection.execute(SQL["insert_bodies"], me).all())

@@ -80,11 +80,30 @@ update pg_temp.staged_item i
   from pipeline.item_state s join pipeline.item b using (item_id, revision)
  where i.fate is null and s.item_id = i.item_id;
 
+-- name: unsettled
+-- Known keys without a hot row: they are archived.
+select exists (select from pg_temp.staged_item where fate is null);
+
+-- name: recall_returned
+-- What its source cancelled, and now shows again, comes back before it is judged.
+select pipeline.recall(array(
+  select i.item_id from pg_temp.staged_item i join pipeline.item_history h using (item_id)
+   where i.fate is null and h.state = 'cancelled' and h.source_cancelled and :origin = 'source'));
+
+-- name: settle_archived
+update pg_temp.staged_item i
+   set fate = case
+     when b.digest = i.digest and not (h.state = 'cancelled' and h.source_cancelled) then 'unchanged'
+     when h.bundle_id is distinct from i.bundle_id then 'other bundle'
+     else h.state::text end
+  from pipeline.item_history h join pipeline.body_history b using (item_id, revision, ended_at)
+ where i.fate is null and h.item_id = i.item_id;
+
 -- name: refuse_fates
-delete from pg_temp.staged_item where fate not in ('fresh', 'unchanged', 'revise', 'revive')
+delete from pg_temp.staged_item where coalesce(fate, 'nowhere to be found') not in ('fresh', 'unchanged', 'revise', 'revive')
 returning line, key, case fate when 'other bundle' then 'bundle_key' else 'key' end as field,
   case fate when 'other bundle' then 'the bundle it was submitted with' else 'a key that is new, or of a pending or selected item' end as expected,
-  case fate when 'other bundle' then coalesce(bundle_key, 'none') else 'an item that is ' || fate end as found;
+  case fate when 'other bundle' then coalesce(bundle_key, 'none') else 'an item that is ' || coalesce(fate, 'nowhere to be found') end as found;
 
 -- name: insert_bodies
 -- A revision keeps the old body; the new one gets the next number.

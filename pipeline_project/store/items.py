@@ -10,16 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
-from pipeline_project.store import statements
+from pipeline_project.store import history, statements
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("items")
 
 
 def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any]:
-    """Everything about one item: its demands, the result that its executor brought, or the error. Raises Unknown."""
+    """Everything about one item, archived or not: its demands, the result that its executor brought, or the error. Raises Unknown."""
     row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
     if row is None:
+        if archived := history.find(connection, pool, key):
+            return archived
         raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
     demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
     detail = row["detail"]
@@ -77,10 +79,40 @@ def release_lapsed_holds(connection: sa.Connection, *, most: int) -> list[int]:
     return release(connection, _ids(connection, "still_run_out", [row.item_id for row in locked]), reason="hold expired")
 
 
-def revive(connection: sa.Connection, ids: Sequence[int], *, reason: str, detail: dict[str, Any] | None = None) -> list[int]:
-    """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved."""
+def revive(
+    connection: sa.Connection, ids: Sequence[int], *, reason: str, detail: dict[str, Any] | None = None, expires_at: datetime | None = None
+) -> list[int]:
+    """expired, failed, quarantined, cancelled by its source -> pending, where the expiry lies ahead. Ids that moved.
+
+    A new expiry is a new revision of the item, in the same transaction.
+
+    Whoever is archived comes back first, and goes again if nothing revives it.
+    """
+    history.recall(connection, ids)
     lock(connection, ids)
-    return _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None)
+    until = expires_at.isoformat() if expires_at else None
+    moved = _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None, expires_at=until)
+    if until:
+        _ids(connection, "renew", moved, reason=reason, expires_at=until)
+    return moved
+
+
+def quarantine(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
+    """pending, selected -> quarantined, with the unclaimed rest of a bundle; a selected one is released first. Ids that moved."""
+    locked = [row.item_id for row in lock(connection, ids, mates=True)]
+    _ids(connection, "release", locked, reason=reason, not_before=None)
+    return _ids(connection, "quarantine", locked, reason=reason)
+
+
+def dead(connection: sa.Connection, pool: Pool, *, state: str | None, error: str | None, most: int) -> list[dict[str, Any]]:
+    """Failed and quarantined items, newest first; of one state, or whose last error holds this text."""
+    parameters = {"pool_id": pool.pool_id, "state": state, "error": error, "most": most}
+    return [dict(row) for row in connection.execute(SQL["dead"], parameters).mappings()]
+
+
+def members(connection: sa.Connection, bundle_id: int) -> list[dict[str, Any]]:
+    """key, state, reason, token of each item of a bundle."""
+    return [dict(row) for row in connection.execute(SQL["members"], {"bundle_id": bundle_id}).mappings()]
 
 
 def held_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:

@@ -56,6 +56,11 @@ def by_id(connection: sa.Connection, pool_id: int) -> Pool:
     return _pool(connection.execute(SQL["by_id"], {"pool_id": pool_id}).mappings().one())
 
 
+def everyone(connection: sa.Connection) -> list[Pool]:
+    """Every pool with its policy, in one statement."""
+    return [_pool(row) for row in connection.execute(SQL["everyone"]).mappings()]
+
+
 def names(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(SQL["names"]))
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pwd
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -14,6 +15,19 @@ from typing import Any, Final, Self
 from pipeline_project.core.errors import DatabaseUnavailable
 
 UNPRIVILEGED: Final = "nobody"
+DATA: Final = "data"
+MAY_NOT_BECOME: Final = 126
+_BECOME: Final = f"""
+import os, sys
+uid, gid, *command = sys.argv[1:]
+try:
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
+except OSError:
+    os._exit({MAY_NOT_BECOME})
+os.execv(command[0], command)
+"""
 SYSTEM_STATE: Final = Path("/var/lib")  # durable, as /tmp is not
 
 
@@ -45,6 +59,14 @@ class Account:
         """Arguments that make `subprocess.run` become this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
 
+    def becoming(self, *command: str) -> list[str]:
+        """A command line that becomes this account before it becomes the command.
+
+        For whoever may have threads that watch forks: `subprocess` with a user forks, and below Dagster's servers gRPC, whose handlers run
+        in the child, sometimes kills it there (exit code -11). A command without a user is started by vfork, which no handler sees.
+        """
+        return [sys.executable, "-I", "-S", "-c", _BECOME, str(self.uid), str(self.gid), *command] if self.dropped else list(command)
+
     def own(self, path: Path) -> None:
         if self.dropped:
             os.chown(path, self.uid, self.gid)
@@ -53,14 +75,15 @@ class Account:
         """Whether the account may enter or execute it. Asked of the kernel: modes alone know nothing of parents and access lists."""
         if not self.dropped:
             return os.access(path, os.X_OK)
-        asking = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
-        try:
-            return subprocess.run(asking, cwd="/", check=False, **self.dropping()).returncode == 0
-        except OSError as failure:  # a container's root may have little power
+        answer = subprocess.run(self.becoming("/bin/sh", "-c", 'test -x "$1"', "sh", str(path)), cwd="/", check=False).returncode
+        if answer == MAY_NOT_BECOME:  # a container's root may have little power
             raise DatabaseUnavailable(
-                f"PostgreSQL does not run as root, and we may not become user {self.name} ({failure.strerror}). "
+                f"PostgreSQL does not run as root, and we may not become user {self.name}. "
                 "Run as another user, or set PIPELINE_DATABASE_URL."
-            ) from None
+            )
+        if answer not in (0, 1):  # killed, or it could not look: no answer at all
+            raise DatabaseUnavailable(f"whether user {self.name} reaches {path}: expected yes or no, found exit code {answer}; try again")
+        return answer == 0
 
 
 def durable_folder(wanted: Path, account: Account) -> Path:
@@ -69,7 +92,7 @@ def durable_folder(wanted: Path, account: Account) -> Path:
         wanted.mkdir(parents=True, exist_ok=True)
         if not os.access(wanted, os.W_OK):
             raise PermissionError(errno.EACCES, f"user {account.name} may not write, only user id {wanted.stat().st_uid}", str(wanted))
-        if account.reaches(wanted):
+        if (wanted / DATA).exists() or account.reaches(wanted):  # where data are, they stay: a second place would be an empty server
             return wanted
         elsewhere = SYSTEM_STATE / f"pipeline-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]}"
         elsewhere.mkdir(mode=0o755, exist_ok=True)

@@ -170,7 +170,7 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str, inherited: tuple[int, ...] = ()) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.old"))
-        command = [str(self.binaries.folder / program), *arguments]
+        command = self.account.becoming(str(self.binaries.folder / program), *arguments)
         with self.log.open("ab") as log:  # a file: the postmaster keeps it open, and a pipe would never end
             before = log.tell()
             done = subprocess.run(
@@ -182,7 +182,6 @@ class PostgresServer:
                 cwd="/",
                 pass_fds=inherited,
                 check=False,
-                **self.account.dropping(),
             )
         if done.returncode:
             said = self.log.read_bytes()[before:].decode(errors="replace")
@@ -194,9 +193,8 @@ class PostgresServer:
     def _knows(self, setting: str, value: str) -> bool:
         """Whether this build of PostgreSQL takes the value."""
         asking = [str(self.binaries.folder / "postgres"), "-D", str(self.data), "-c", f"{setting}={value}", "-C", setting]
-        return (
-            subprocess.run(asking, capture_output=True, env=_environment(), cwd="/", check=False, **self.account.dropping()).returncode == 0
-        )
+        asked = subprocess.run(self.account.becoming(*asking), capture_output=True, env=_environment(), cwd="/", check=False)
+        return asked.returncode == 0
 
 
 def _serves(process: Path, data: Path) -> bool:

@@ -11,7 +11,13 @@ select d.item_id,
             else 4 end as fate
   from pipeline.decision d join pipeline.item_state s using (item_id)
  where d.cycle_id = :cycle_id and d.verdict = 'selected'
- order by d.item_id;
+union all  -- archived meanwhile
+select d.item_id,
+       case when s.cycle_id = d.cycle_id then s.version else 0 end,
+       case when s.cycle_id is distinct from d.cycle_id then 0 when s.state = 'completed' then 3 else 4 end
+  from pipeline.decision_history d join pipeline.item_history s using (item_id, ended_at)
+ where d.cycle_id = :cycle_id and d.verdict = 'selected'
+ order by item_id;
 
 -- name: about
 -- The same items in the same order, with what a person wants to know of them.
@@ -23,13 +29,27 @@ select d.item_id, k.key, d.rank, i.weight, s.state::text as state, s.token, coal
   join pipeline.item i using (item_id, revision)
   left join pipeline.executor e using (executor_id)
  where d.cycle_id = :cycle_id and d.verdict = 'selected'
- order by d.item_id;
+union all
+select d.item_id, k.key, d.rank, i.weight, s.state::text, s.token, coalesce(s.reason, ''), s.attempts, '', ''
+  from pipeline.decision_history d
+  join pipeline.item_history s using (item_id, ended_at)
+  join pipeline.item_key k using (item_id)
+  join pipeline.body_history i using (item_id, revision, ended_at)
+ where d.cycle_id = :cycle_id and d.verdict = 'selected'
+ order by item_id;
 
 -- name: demands
 select d.item_id, d.resource_id, d.quantity
   from pipeline.decision c join pipeline.item_state s using (item_id) join pipeline.item_demand d using (item_id, revision)
  where c.cycle_id = :cycle_id and c.verdict = 'selected' and s.cycle_id = c.cycle_id
- order by d.item_id, d.resource_id;
+union all
+select c.item_id, d.resource_id, d.quantity
+  from pipeline.decision_history c
+  join pipeline.item_history s using (item_id, ended_at)
+  join pipeline.body_history b using (item_id, revision, ended_at),
+       unnest(b.resources, b.quantities) d (resource_id, quantity)
+ where c.cycle_id = :cycle_id and c.verdict = 'selected' and s.cycle_id = c.cycle_id
+ order by item_id, resource_id;
 
 -- name: resources
 select resource_id, key, kind, capacity, in_use from pipeline.resource
@@ -47,7 +67,17 @@ select s.item_id, k.key, s.token, i.weight, i.payload,
   join pipeline.item_key k on k.item_id = s.item_id
   join pipeline.item i on i.item_id = s.item_id and i.revision = s.revision
  where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state = 'completed' and d.item_id > :after
- order by d.item_id limit :most;
+union all
+select s.item_id, k.key, s.token, i.weight, i.payload,
+       coalesce((select jsonb_object_agg(r.key, m.quantity)
+                   from unnest(i.resources, i.quantities) m (resource_id, quantity) join pipeline.resource r using (resource_id)
+                  where r.kind = 'renewable'), '{}')
+  from pipeline.decision_history d
+  join pipeline.item_history s on s.item_id = d.item_id and s.ended_at = d.ended_at and s.cycle_id = d.cycle_id
+  join pipeline.item_key k on k.item_id = s.item_id
+  join pipeline.body_history i on i.item_id = s.item_id and i.revision = s.revision and i.ended_at = s.ended_at
+ where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state = 'completed' and d.item_id > :after
+ order by item_id limit :most;
 
 -- name: named
 select item_id, key from pipeline.item_key where item_id = any (cast(:ids as bigint[])) order by item_id;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,31 +13,43 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError, ProgrammingError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch
-from pipeline_project.store.database import LOGIN, WRITER, Database
+from pipeline_project.core.errors import DatabaseUnavailable, Refused, SchemaMismatch, Unknown
+from pipeline_project.store.database import LOGIN, READER, WRITER, Database
 
 OWNER: Final = "pipeline_owner"
-ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", "pipeline_reader", "pipeline_auditor")
+ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", READER, "pipeline_auditor")
+DEADLOCK: Final = "40P01"
 LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
 
 
-def create(database: Database, *, simulation_start: datetime | None = None) -> str:
+def create(database: Database, *, simulation_start: datetime | None = None, revision: str = "head") -> str:
     """Create what is missing of roles, database and schema, and migrate to this code's version; returns that version.
 
-    simulation_start makes a *new* database a simulation that is told the time.
+    simulation_start makes a *new* database a simulation that is told the time; revision is for those who measure migrations.
     Raises Refused when an existing database should become a simulation, SchemaMismatch when it is newer than this code.
     """
     _create_roles_and_database(database)
-    return migrate(database, simulation_start=simulation_start)
+    return migrate(database, simulation_start=simulation_start, revision=revision)
 
 
-def migrate(database: Database, *, simulation_start: datetime | None = None) -> str:
-    """Bring the schema to this code's version, in one transaction under an advisory lock."""
+@retry(
+    retry=retry_if_exception(lambda failure: getattr(getattr(failure, "orig", failure), "sqlstate", None) == DEADLOCK),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.5, max=5),
+    reraise=True,
+)
+def migrate(database: Database, *, simulation_start: datetime | None = None, revision: str = "head") -> str:
+    """Bring the schema to this code's version, in one transaction under an advisory lock.
+
+    Others may be at work: where PostgreSQL ends it for a deadlock with one of them, nothing has happened, and it begins anew.
+    """
     with administer(database.admin) as connection, connection.begin():
         connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(sa.text(f"create schema if not exists pipeline authorization {OWNER}"))
         connection.execute(sa.text(f'grant temporary on database "{connection.engine.url.database}" to {WRITER}'))
+        _let_read(connection, LOGIN if database.server else "current_user")
         if database.server:  # a place for the tables that sources read; on other servers their owner has one already
             connection.execute(sa.text(f"grant create on schema public to {LOGIN}"))
         connection.execute(sa.text(f"set local role {OWNER}"))
@@ -45,18 +57,20 @@ def migrate(database: Database, *, simulation_start: datetime | None = None) -> 
         if simulation_start and before:
             raise Refused(f"database {database.name}: only a new database can become a simulation; this one has schema {before}")
         _refuse_newer(database, before)
-        command.upgrade(_alembic(connection), "head")
+        command.upgrade(_alembic(connection), revision)
         if simulation_start:
             connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": simulation_start})
         connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
-        return head()
+        return _version(connection) or ""
 
 
 def drop(database: Database) -> None:
     """Drop the whole database; for simulations and tests."""
-    database.close()
-    with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
-        connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
+    try:  # the embedded server stops two seconds after its last user let go; on a busy machine dropping takes longer
+        with administer(database.admin.set(database="postgres"), autocommit=True) as connection:
+            connection.execute(sa.text(f'drop database if exists "{database.url.database}" with (force)'))
+    finally:
+        database.close()
 
 
 def version(database: Database) -> str | None:
@@ -80,6 +94,16 @@ def head() -> str:
     revision = ScriptDirectory.from_config(_alembic(None)).get_current_head()
     assert revision is not None
     return revision
+
+
+def before(revision: str) -> str:
+    """The revision that this one follows. Raises Unknown."""
+    scripts = {script.revision: script for script in ScriptDirectory.from_config(_alembic(None)).walk_revisions()}
+    found = scripts.get(head() if revision == "head" else revision)
+    if found is None or not isinstance(found.down_revision, str):
+        followers = ", ".join(sorted(name for name, script in scripts.items() if script.down_revision))
+        raise Unknown(f"migration {revision!r}: expected one that follows another ({followers})")
+    return found.down_revision
 
 
 def _refuse_newer(database: Database, found: str | None) -> None:
@@ -121,6 +145,15 @@ def _create_roles_and_database(database: Database) -> None:
         name = database.admin.database
         if not connection.scalar(sa.text("select count(*) from pg_database where datname = :name"), {"name": name}):
             connection.execute(sa.text(f"create database \"{name}\" encoding 'UTF8' template template0"))
+
+
+def _let_read(connection: sa.Connection, user: str) -> None:
+    """The engine reads strangers' queries as the reader, who may do nothing else. Where we may not grant it, an administrator must."""
+    who = connection.execute(sa.text("select session_user")).scalar_one() if user == "current_user" else user
+    if connection.scalar(sa.text("select pg_has_role(:who, :reader, 'usage')"), {"who": who, "reader": READER}):
+        return
+    with suppress(ProgrammingError), connection.begin_nested():
+        connection.execute(sa.text(f'grant {READER} to "{who}"'))
 
 
 @contextmanager

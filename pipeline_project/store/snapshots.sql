@@ -26,25 +26,30 @@ select d.item_id, d.resource_id, d.quantity
 -- name: reconsidered
 -- Items a reprocess decides anew: those that any cycle of the day saw, unless work on them has begun or ended. Failed and expired
 -- ones count as pending: its commit revives them, if their expiry lies ahead and this policy has not revived them before.
-select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundle_id,
-       case when s.bundle_id is null then 1 else b.size - (
+-- bundle_size as in `eligible`, where those that wait are the ones found here.
+with able as materialized (
+  select s.item_id, s.bundle_id, s.token, s.version, s.revision, s.state, t.at
+    from pipeline.item_state s, (select pipeline.now() as at) t
+   where s.pool_id = :pool_id and s.item_id = any (cast(:ids as bigint[]))
+     and (s.expires_at is null or s.expires_at > t.at)
+     and (s.not_before is null or s.not_before <= t.at or s.state <> 'pending')
+     and (s.state = 'pending'
+          or (s.state = 'selected'
+              and exists (select from pipeline.cycle c where c.cycle_id = s.cycle_id and c.status = 'published' and c.day = :day))
+          or (s.state in ('expired', 'failed') and not exists (
+                select from pipeline.transition x
+                 where x.item_id = s.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash))))
+select a.item_id, k.key, a.version, i.weight, coalesce(a.bundle_id, -1) as bundle_id,
+       case when a.bundle_id is null then 1 else b.size - (
          select count(*) from pipeline.item_state m
-          where m.bundle_id = s.bundle_id and m.token > 0 and m.state in ('claimed', 'completed', 'failed', 'quarantined')) end as bundle_size,
-       (s.state = 'selected')::int as held, floor(extract(epoch from t.at - k.submitted_at))::bigint as waited_s
-  from pipeline.item_state s
+          where m.bundle_id = a.bundle_id and m.state not in ('pending', 'selected') and (m.token > 0 or a.token > 0)
+            and not exists (select from able o where o.item_id = m.item_id)) end as bundle_size,
+       (a.state = 'selected')::int as held, floor(extract(epoch from a.at - k.submitted_at))::bigint as waited_s
+  from able a
   join pipeline.item_key k using (item_id)
   join pipeline.item i using (item_id, revision)
-  left join pipeline.bundle b using (bundle_id),
-       (select pipeline.now() as at) t
- where s.pool_id = :pool_id and s.item_id = any (cast(:ids as bigint[]))
-   and (s.expires_at is null or s.expires_at > t.at)
-   and (s.not_before is null or s.not_before <= t.at or s.state <> 'pending')
-   and (s.state = 'pending'
-        or (s.state = 'selected' and exists (select from pipeline.cycle c where c.cycle_id = s.cycle_id and c.status = 'published' and c.day = :day))
-        or (s.state in ('expired', 'failed') and not exists (
-              select from pipeline.transition x
-               where x.item_id = s.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash)))
- order by s.item_id
+  left join pipeline.bundle b using (bundle_id)
+ order by a.item_id
 
 -- name: demands_of
 select d.item_id, d.resource_id, d.quantity

@@ -12,9 +12,9 @@ _NAME = re.compile(r"^-- name: (\w+)[^\n]*$", re.MULTILINE)
 
 
 @cache
-def load(noun: str) -> dict[str, sa.TextClause]:
-    """The statements of store/<noun>.sql by name; parameters are written :name."""
-    text = Path(__file__).with_name(f"{noun}.sql").read_text(encoding="utf-8")
+def load(noun: str, folder: Path = Path(__file__).parent) -> dict[str, sa.TextClause]:
+    """The statements of <noun>.sql by name; parameters are written :name."""
+    text = (folder / f"{noun}.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     names, bodies = parts[::2], parts[1::2]
     assert len(set(names)) == len(names), f"{noun}.sql names a statement twice"

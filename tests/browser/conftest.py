@@ -32,8 +32,8 @@ FLAGS: Final = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),  # it asks for hosts of its maker's otherwise
 )
 VIEW: Final = {"width": 1440, "height": 760}
-PATIENCE_MS: Final = 60_000
-UP_S: Final = 420
+PATIENCE_MS: Final = 120_000
+UP_S: Final = 850
 """However a test ends, its servers end by themselves after so long."""
 SCREENSHOTS: Final = "PIPELINE_SCREENSHOTS"
 """The folder, where somebody wants them: PIPELINE_SCREENSHOTS=docs/images ./pipeline test tests/browser"""
@@ -81,6 +81,7 @@ def _up(engine: Engine, database: Database, variables: dict[str, str]) -> Iterat
         finally:
             process.terminate()
             process.communicate(timeout=90)
+            shutil.copytree(Path(variables["PIPELINE_HOME"]) / "logs", Path(variables["PIPELINE_ARTIFACTS"]).with_name("logs"))
 
 
 @pytest.fixture
@@ -106,4 +107,4 @@ def photograph(page: Page, name: str) -> None:
 
     if folder := os.environ.get(SCREENSHOTS):
         picture = Image.open(io.BytesIO(page.screenshot()))
-        picture.convert("RGB").quantize(48).save(Path(folder) / f"{name}.png", optimize=True)
+        picture.convert("RGB").quantize(128).save(Path(folder) / f"{name}.png", optimize=True)

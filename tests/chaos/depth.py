@@ -12,7 +12,7 @@ import pytest
 
 T = TypeVar("T")
 
-FEW: Final = 6
+FEW: Final = 10
 """Of so many points a short run takes one."""
 
 

@@ -1,131 +1,204 @@
-"""Break statement 1 of a use case, then 2, then 3, until it runs through; after each, the same call again finishes it, once."""
+"""Break step 1 of a call, then 2, then 3, to its last; after each, the same call again finishes it, once, and every promise is kept.
+
+A step is a statement or a COMMIT; how many there are is found by a call that is not broken. Where not every step is asked for
+(`--every-statement`, `--soak`), the seed picks some.
+"""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import sqlalchemy as sa
 
 from pipeline_project.core.errors import PipelineError
 from pipeline_project.engine.engine import Engine
-from tests.chaos.breaking import Broken, Countdown, at_commit, at_statement, fail, terminator
+from pipeline_project.store.artifacts import Artifacts
+from pipeline_project.store.database import Database
+from tests.chaos.acts import ACTS, Act, furnished
+from tests.chaos.breaking import NEVER, Broken, at_step, fail, terminator
+from tests.chaos.crashing import crash, database_of_its_own
+from tests.chaos.depth import Depth
+from tests.chaos.nursery import Nursery
+from tests.chaos.wire import SOCKET, Proxy
+from tests.store.planting import run
+from tests.world import NOON, World, entered
 
-STATEMENTS_LIMIT = 100
-"""No use case below has so many: a test that never runs through is told from one that does."""
+POINTS_LIMIT = 400
+"""No call below has so many steps."""
 
-Breakage = Callable[[Engine, int], AbstractContextManager[Countdown]]
-SELECTED = {"x", "y", "d"}
+NUMBERS = count(1)
 
-
-def exception(engine: Engine, n: int) -> AbstractContextManager[Countdown]:
-    return at_statement(engine.database, n, fail)
-
-
-def terminated(engine: Engine, n: int) -> AbstractContextManager[Countdown]:
-    return at_statement(engine.database, n, terminator(engine.database))
-
-
-def lost_answer(engine: Engine, n: int) -> AbstractContextManager[Countdown]:
-    return at_commit(engine.database, n)
-
-
-BREAKAGES = pytest.mark.parametrize("breakage", [exception, terminated, lost_answer])
+Break = Callable[[World, Any, int], bool]
+"""Makes the call in this pool, broken at its n-th point; whether it came so far."""
 
 
-def pools(engine: Engine) -> Iterator[tuple[int, str]]:
-    """One pool after the other, each with a bundle and two lone items of which one finds no room."""
-    for n in count(1):
-        pool = f"p{n}"
-        engine.intake.create_pool(pool)
-        engine.intake.put_resources(pool, [{"key": "node", "capacity": 3}, {"key": "fuel", "capacity": 9, "kind": "consumable"}])
-        crew = {"weight": 5, "demands": {"node": 1, "fuel": 1}, "bundle_key": "crew", "bundle_size": 2}
-        lone = {"demands": {"node": 1}}
-        rows = [{"key": "x", **crew}, {"key": "y", **crew}, {"key": "c", "weight": 1, **lone}, {"key": "d", "weight": 2, **lone}]
-        assert engine.intake.submit(pool, rows).accepted == 4
-        yield n, pool
+@dataclass
+class Bench:
+    """A new pool for each break, in one database."""
 
+    engine: Engine
+    act: Act
+    name: str
 
-def broken_everywhere(engine: Engine, breakage: Breakage, prepare: Callable[[str], Any], act: Callable[[str, Any], Any]) -> Iterator[str]:
-    """Each pool after its call was broken at the next point, and made again; ends when there is no further point.
+    def world(self) -> tuple[World, Any]:
+        world = furnished(self.engine, f"{self.name}-{next(NUMBERS)}")
+        return world, self.act.prepare(world)
 
-    Ending a session takes the server and the retries most of a second: of those breaks every third does.
-    """
-    for number, pool in pools(engine):
-        n = 3 * number - 2 if breakage is terminated else number
-        assert n < STATEMENTS_LIMIT
-        prepared = prepare(pool)
-        with breakage(engine, n) as countdown:
+    def steps(self) -> int:
+        world, prepared = self.world()
+        with at_step(self.engine.database, NEVER, fail) as counting:
+            self.act.call(world, prepared)
+        self.act.check(world)
+        assert 1 < counting.counted < POINTS_LIMIT
+        return counting.counted
+
+    def break_at(self, points: list[int], broken: Break) -> None:
+        for n in points:
+            world, prepared = self.world()
+            # A few requests more or less: the driver prepares what it has sent five times on one connection.
+            assert broken(world, prepared, n) or n > 0.8 * points[-1], f"no point {n}"
             try:
-                act(pool, prepared)
-            except (Broken, PipelineError):
-                assert countdown.done
-        act(pool, prepared)
-        yield pool
-        if not countdown.done:
-            assert n > 1
-            return
+                self.act.call(world, prepared)
+                self.act.check(world)
+                assert self.engine.upkeep.check() == []
+            except Exception as failure:
+                failure.add_note(f"broken at point {n}")
+                raise
 
 
-def events(engine: Engine, pool: str) -> dict[str, list[str]]:
-    return {row["key"]: [move["event"] for move in engine.inquiry.timeline(pool, row["key"])] for row in engine.inquiry.items(pool)}
+@pytest.fixture(scope="module")
+def shared(clones: Callable[[], AbstractContextManager[Database]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One simulated database for all of a worker's breaks, each in a pool of its own."""
+    with clones() as database:
+        tell_the_time(database)
+        yield Engine.over(database, Artifacts(str(tmp_path_factory.mktemp("breaks") / "artifacts")), timezone="UTC")
 
 
-@BREAKAGES
-def test_a_commit_broken_anywhere_and_made_again_happens_once(engine: Engine, breakage: Breakage) -> None:
-    def plan(pool: str) -> str:
-        return str(engine.cycles.plan(pool)["cycle"])
-
-    for pool in broken_everywhere(engine, breakage, plan, lambda pool, key: engine.cycles.commit_planned(key, pool=pool)):
-        assert events(engine, pool) == {key: ["submit", "select"] if key in SELECTED else ["submit"] for key in "xycd"}
-        (cycle,) = engine.inquiry.cycles(pool)
-        assert (cycle["status"], cycle["committed_value"], cycle["selected"]) == ("published", 12, 3)
-    assert engine.upkeep.check() == []
+def tell_the_time(database: Database) -> None:
+    with entered(database) as connection:
+        run(connection, "insert into pipeline.clock (at) values (:at)", at=NOON)
+        run(connection, "select pipeline.ensure_partitions(2)")
 
 
-@BREAKAGES
-def test_a_rollback_broken_anywhere_and_made_again_happens_once(engine: Engine, breakage: Breakage) -> None:
-    def run(pool: str) -> str:
-        return str(engine.cycles.run(pool)["cycle"])
-
-    for pool in broken_everywhere(engine, breakage, run, lambda pool, key: engine.cycles.rollback(key, pool=pool)):
-        assert events(engine, pool)["d"] == ["submit", "select", "release"]
-        assert engine.inquiry.cycles(pool)[0]["status"] == "rolled_back"
-        assert all(row["in_use"] == 0 for row in engine.inquiry.resources(pool))
-    assert engine.upkeep.check() == []
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as running:
+        yield running
 
 
-@BREAKAGES
-def test_an_import_broken_anywhere_and_made_again_happens_once(engine: Engine, breakage: Breakage) -> None:
-    rows = [{"key": "d", "weight": 7, "demands": {"node": 1}}, {"key": "new", "weight": 1, "demands": {"node": 2}}]
-
-    for pool in broken_everywhere(engine, breakage, engine.cycles.run, lambda pool, _: engine.intake.submit(pool, rows)):
-        moves = events(engine, pool)
-        assert moves["d"] == ["submit", "select", "release", "revise"]
-        assert moves["new"] == ["submit"]
-    assert engine.upkeep.check() == []
+@pytest.fixture
+def bench(shared: Engine, request: pytest.FixtureRequest) -> Bench:
+    return Bench(shared, ACTS[request.param], request.param)
 
 
-@BREAKAGES
-def test_a_completion_broken_anywhere_and_made_again_happens_once(engine: Engine, breakage: Breakage) -> None:
-    def claim(pool: str) -> list[tuple[str, int]]:
-        engine.cycles.run(pool)
-        return [(claim["item"], claim["token"]) for claim in engine.execution.claim(pool, "e", most=9)]
-
-    for pool in broken_everywhere(engine, breakage, claim, engine.execution.complete):
-        assert events(engine, pool)["d"] == ["submit", "select", "claim", "complete"]
-        assert {row["key"]: (row["in_use"], row["spent"]) for row in engine.inquiry.resources(pool)} == {"node": (0, 0), "fuel": (0, 2)}
-    assert engine.upkeep.check() == []
+def attempted(act: Act, world: World, prepared: Any) -> None:
+    """What a broken call raises is what its caller sees; that it says the right thing is other tests' business."""
+    with suppress(Broken, PipelineError, sa.exc.DBAPIError):
+        act.call(world, prepared)
 
 
-@BREAKAGES
-def test_a_failure_broken_anywhere_and_reported_again_counts_once(engine: Engine, breakage: Breakage) -> None:
-    def claim(pool: str) -> list[tuple[str, int]]:
-        engine.cycles.run(pool)
-        return [(claim["item"], claim["token"]) for claim in engine.execution.claim(pool, "e", most=9)]
+every_act = pytest.mark.parametrize("bench", list(ACTS), indirect=True)
 
-    for pool in broken_everywhere(engine, breakage, claim, lambda pool, claims: engine.execution.fail(pool, claims, error="boom")):
-        assert events(engine, pool)["d"] == ["submit", "select", "claim", "retry"]
-    assert engine.upkeep.check() == []
+
+@every_act
+@pytest.mark.parametrize("way", ["exception", "terminated"])
+def test_broken_in_this_process_and_made_again_it_happened_once(bench: Bench, depth: Depth, way: str) -> None:
+    deed = fail if way == "exception" else terminator(bench.engine.database)
+
+    def broken(world: World, prepared: Any, n: int) -> bool:
+        with at_step(bench.engine.database, n, deed) as countdown:
+            attempted(bench.act, world, prepared)
+        return countdown.done
+
+    bench.break_at(depth.some(range(1, bench.steps() + 1)), broken)
+
+
+@every_act
+def test_killed_and_made_again_by_another_it_happened_once(bench: Bench, depth: Depth, nursery: Nursery) -> None:
+    def broken(world: World, prepared: Any, n: int) -> bool:
+        ended = nursery.kill(bench.engine, bench.name, world.pool, prepared, n)
+        assert ended in (0, -signal.SIGKILL)
+        let_leases_lapse(bench.engine)
+        return ended != 0
+
+    bench.break_at(depth.some(range(1, bench.steps() + 1)), broken)
+
+
+@every_act
+@pytest.mark.parametrize("side", ["request", "answer"])
+def test_cut_off_on_the_wire_and_made_again_it_happened_once(bench: Bench, depth: Depth, side: Literal["request", "answer"]) -> None:
+    """The connection is lost before a request reaches the server, or after the server has done it: COMMIT is one of them."""
+    with through_a_proxy(bench.engine) as (proxy, behind):
+
+        def call(world: World, prepared: Any, n: int) -> bool:
+            proxy.arm(n, side)
+            if bench.act.repeats:
+                bench.act.call(World(behind, world.pool), prepared)
+            else:
+                attempted(bench.act, World(behind, world.pool), prepared)
+            done = proxy.done
+            proxy.arm(0, side)
+            let_leases_lapse(bench.engine)
+            return done
+
+        requests, commits = counted(proxy, behind, bench)
+        chosen = sorted({*depth.some(range(1, requests + 1)), *depth.some(commits, one_in=3)})
+        bench.break_at(chosen, call)
+
+
+def counted(proxy: Proxy, behind: Engine, bench: Bench) -> tuple[int, list[int]]:
+    """How many requests the call makes, and which of them are COMMITs."""
+    world, prepared = bench.world()
+    bench.act.call(World(behind, world.pool), prepared)  # warms up: the first connection asks the server who it is
+    world, prepared = bench.world()
+    proxy.arm(0, "request")
+    bench.act.call(World(behind, world.pool), prepared)
+    return proxy.counted, list(proxy.commits)
+
+
+@contextmanager
+def through_a_proxy(engine: Engine) -> Iterator[tuple[Proxy, Engine]]:
+    url = engine.database.url
+    proxy = Proxy(f"{url.query['host']}/{SOCKET}")
+    database = replace(engine.database, url=url.update_query_dict({"host": str(proxy.folder)}), _engines=[], server=None)
+    try:
+        yield proxy, Engine.over(database, engine.artifacts, timezone="UTC")
+    finally:
+        database.close()
+        proxy.close()
+
+
+def let_leases_lapse(engine: Engine) -> None:
+    """As a minute of silence would."""
+    with entered(engine.database) as connection:
+        run(
+            connection,
+            "update pipeline.cycle set lease_until = pipeline.now() - interval '1 second' where status in ('committing', 'rolling_back')",
+        )
+
+
+@pytest.mark.parametrize("name", ["commit", "claim", "complete", "rollback", "sweep", "import"])
+def test_the_server_crashes_and_what_is_made_again_happened_once(crashing: Engine, depth: Depth, name: str) -> None:
+    bench = Bench(crashing, ACTS[name], name)
+    server = crashing.database.server
+    assert server is not None
+
+    def broken(world: World, prepared: Any, n: int) -> bool:
+        with at_step(crashing.database, n, lambda _: crash(server)) as countdown:
+            attempted(bench.act, world, prepared)
+        let_leases_lapse(crashing)
+        return countdown.done
+
+    bench.break_at(depth.some(range(1, bench.steps() + 1), one_in=12)[:: 3 if depth.whole else 1], broken)
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with database_of_its_own() as database:
+        yield Engine.over(database, Artifacts(str(tmp_path_factory.mktemp("crash") / "artifacts")), timezone="UTC")

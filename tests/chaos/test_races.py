@@ -19,7 +19,7 @@ import pytest
 from pipeline_project.core.errors import PipelineError, Retryable
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
-from pipeline_project.engine.upkeep import Upkeep
+from tests.chaos.acts import reaper
 from tests.chaos.depth import Depth
 from tests.chaos.turns import STEPS_LIMIT, Player, Stage
 from tests.store.planting import run
@@ -44,17 +44,6 @@ def planned(world: World) -> str:
     for weight, key in enumerate("abc", 1):
         world.submit(key, weight, {"node": 1})
     return str(world.engine.cycles.plan(world.pool)["cycle"])
-
-
-class Reaper(Upkeep):
-    """Without a look at the artifacts of every pool: it races with nobody, and here there are a hundred pools."""
-
-    def _drop_artifacts(self) -> int:
-        return 0
-
-
-def reaper(world: World) -> Reaper:
-    return Reaper(world.engine.database, world.engine.artifacts, another_owner(world))
 
 
 def commit(world: World, key: str) -> Deed:
@@ -164,6 +153,17 @@ def cycle_x_last_member(world: World) -> tuple[Deed, Deed]:
     return partial(another_owner(world).run, world.pool), lambda: world.submit_all({"key": "z", **member}).accepted
 
 
+def commit_x_takeover(world: World) -> tuple[Deed, Deed]:
+    """An owner who was thought dead and is not: its lease lapses, a reaper finishes its cycle, and it goes on where it was."""
+    key = planned(world)
+
+    def fall_silent_and_sweep() -> None:
+        world.advance(seconds=61)
+        reaper(world).sweep()
+
+    return commit(world, key), fall_silent_and_sweep
+
+
 def sweep_x_sweep(world: World) -> tuple[Deed, Deed]:
     """Two reapers find an expired item, a lapsed hold, a lapsed lease and a cycle whose owner fell silent: each is dealt with once."""
     planned(world)
@@ -196,6 +196,7 @@ PAIRS: list[Setting] = [
     complete_x_lapse,
     commit_x_late_member,
     cycle_x_last_member,
+    commit_x_takeover,
     sweep_x_sweep,
 ]
 

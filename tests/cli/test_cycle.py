@@ -182,3 +182,19 @@ def test_another_cycle_in_flight_is_one_sentence(pipeline: CommandLine, submit: 
     failed = pipeline("cycle", "run", "--pool", pool, exits=1)["error"]
     assert failed["kind"] == "CycleInFlight"
     assert "is committing by" in failed["message"]
+
+
+def test_a_rollback_does_what_was_previewed_or_exits_3(pipeline: CommandLine, submit: Submit, pool: str) -> None:
+    submit(a=9, b=8)
+    cycle = pipeline("cycle", "run", "--pool", pool)["cycle"]
+    preview = pipeline("cycle", "rollback", cycle, "--preview")
+    assert [(item["item"], item["effect"]) for item in preview["items"]] == [("a", "release"), ("b", "release")]
+    shown = pipeline.shown("cycle", "rollback", cycle, "--preview")[0]
+    assert f"--expect {preview['hash']}" in shown.replace("\n", " ")
+    pipeline("items", "cancel", "a", "--pool", pool)
+    refused = pipeline("cycle", "rollback", cycle, "--expect", preview["hash"], exits=3)["error"]
+    assert (refused["kind"], "a was to be released" in refused["message"]) == ("StalePlan", True)
+    hash_now = pipeline("cycle", "rollback", cycle, "--preview")["hash"]
+    assert pipeline("cycle", "rollback", cycle, "--expect", hash_now)["released"] == 1
+    both = pipeline("cycle", "rollback", cycle, "--preview", "--expect", "x", exits=2)
+    assert "expected --preview or --expect" in both["error"]["message"]

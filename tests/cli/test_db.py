@@ -68,7 +68,7 @@ def test_status_tells_versions_url_sizes_and_rows(pipeline: CommandLine, submit:
     assert status["superuser"] is False
     rows = {row["table"]: row["rows"] for row in status["tables"]}
     assert (rows["item"], rows["item_demand"], rows["transition"], rows["pool"]) == (2, 2, 2, 1)
-    assert all(row["bytes"] > 0 for row in status["tables"])
+    assert all(row["bytes"] > 0 for row in status["tables"] if row["rows"])
     assert "item_state" in pipeline.shown("db", "status")[0]
 
 
@@ -86,3 +86,28 @@ def test_check_names_a_broken_promise_and_exits_4(pipeline: CommandLine, submit:
     violated = pipeline("db", "check", exits=4)["violated"]
     assert [(broken["name"], broken["rows"]) for broken in violated] == [("in_use_drifted", 1), ("resource_not_replayed", 1)]
     assert "in_use_drifted" in pipeline.shown("db", "check", exits=4)[0]
+
+
+def test_status_tells_growth_and_the_state_of_vacuum(pipeline: CommandLine, submit: Submit, database: Database) -> None:
+    submit(a=1)
+    pipeline("upkeep", "sweep")
+    with entered(database) as connection:
+        connection.execute(sa.text("update pipeline.table_size set day = day - 2, bytes = bytes - 2000"))
+    pipeline("upkeep", "sweep")
+    status = pipeline("db", "status", "--estimate")
+    assert status["partitions_ahead"] == 2
+    assert status["horizon_age"] >= 0
+    (state,) = [row for row in status["tables"] if row["table"] == "item_state"]
+    assert state["index_bytes"] > 0
+    assert state["bytes_a_day"] >= 1000
+    assert status["hints"] == []
+
+
+def test_status_says_what_is_off(pipeline: CommandLine, database: Database) -> None:
+    with entered(database) as connection:
+        connection.execute(sa.text("drop table pipeline.transition_default"))
+        for name in connection.scalars(
+            sa.text("select relid::regclass::text from pg_partition_tree('pipeline.transition') where isleaf")
+        ).all():
+            connection.execute(sa.text(f"drop table {name}"))
+    assert pipeline("db", "status")["hints"] == ["the audit trail has no partition for next month: run `pipeline upkeep sweep`"]

@@ -171,3 +171,26 @@ def test_pull_brings_the_rows_of_the_source(pipeline: CommandLine, pool: str, da
     broken = pipeline.file("p.yaml", "source: {items: 'select nothing from nowhere'}")
     pipeline("policy", "apply", broken, "--pool", pool)
     assert 'relation "nowhere" does not exist' in pipeline("items", "pull", "--pool", pool, exits=5)["error"]["message"]
+
+
+def test_dead_letters_are_listed_and_revived_by_filter(pipeline: CommandLine, submit: Submit, pool: str) -> None:
+    assert "no dead letters" in pipeline.shown("items", "dead", "--pool", pool)[0]
+    submit(a=1, b=1, c=1)
+    moved = pipeline("items", "quarantine", "a", "b", "--pool", pool, "--reason", "its input is damaged")
+    assert moved["quarantined"] == ["a", "b"]
+    letters = pipeline("items", "dead", "--pool", pool)
+    assert (letters["total"], {row["reason"] for row in letters["items"]}) == (2, {"its input is damaged"})
+    assert letters["items"][0].keys() >= {"key", "state", "reason", "error", "attempts", "claims", "since"}
+    assert pipeline("items", "revive", "--pool", pool, "--state", "failed")["revived"] == []
+    assert sorted(pipeline("items", "revive", "--pool", pool, "--error", "damaged")["revived"]) == ["a", "b"]
+    assert "expected keys, or --state or --error" in pipeline("items", "revive", "--pool", pool, exits=2)["error"]["message"]
+    assert "expected failed or quarantined" in pipeline("items", "dead", "--pool", pool, "--state", "pending", exits=2)["error"]["message"]
+
+
+def test_an_expiry_that_has_passed_revives_nothing(pipeline: CommandLine, submit: Submit, pool: str) -> None:
+    submit(a=1)
+    pipeline("items", "quarantine", "a", "--pool", pool, "--reason", "x")
+    refused = pipeline("items", "revive", "a", "--pool", pool, "--expires-at", "2020-01-01T00:00:00Z", exits=5)["error"]
+    assert "expected a time after" in refused["message"]
+    assert pipeline("items", "revive", "a", "--pool", pool, "--expires-at", "2099-01-01T00:00:00Z")["revived"] == ["a"]
+    assert pipeline("items", "show", "a", "--pool", pool)["expires_at"].startswith("2099-01-01")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_it_serves_on_loopback_until_it_is_told_to_stop(home: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+
+
+def test_whoever_is_killed_leaves_no_program_behind(home: Path) -> None:
+    with started() as (process, _):
+        children = programs_of(process.pid)
+        assert len(children) >= 2
+        process.kill()
+        give_up = time.monotonic() + 60
+        while left := [child for child in children if Path(f"/proc/{child}").exists()]:
+            assert time.monotonic() < give_up, f"still there: {left}"
+            time.sleep(0.1)
+
+
+def test_workers_without_a_redis_are_a_usage_error(pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    said = pipeline("up", "--port", "0", "--workers", "2", exits=2)["error"]["message"]
+    assert "redis-server" in said
+    assert "PIPELINE_BROKER_URL" in said
 
 
 def test_a_program_that_ends_is_an_error_with_its_last_words(

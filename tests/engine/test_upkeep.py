@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from pipeline_project.core.errors import CycleInFlight, Refused
 from pipeline_project.engine import upkeep
 from pipeline_project.engine.cycle import Cycles
+from pipeline_project.engine.upkeep import Checked
 from pipeline_project.store import items
 from pipeline_project.store.artifacts import PROPOSED_SELECTIONS
-from tests.store.planting import run
+from tests.store.planting import run, unwatched
 from tests.world import World, entered
 
 
@@ -235,6 +237,67 @@ def test_artifacts_go_when_their_time_has_come_and_nothing_is_held_by_them(world
 def test_time_is_told_to_simulations_only_and_only_forward(world: World) -> None:
     with pytest.raises(Refused, match="only moves forward"):
         world.engine.upkeep.advance_clock(world.now() - timedelta(seconds=1))
+
+
+def test_a_check_looks_at_what_moved_since_the_last_one_and_at_everything_once_a_week(world: World) -> None:
+    check = world.engine.upkeep.check_new
+    world.submit_all(*({"key": key, "weight": 1, "demands": {}} for key in "ab"))
+    assert check().items is None
+    assert settled(check) == 0
+    world.cycle()
+    world.submit("c")
+    assert check().items == 3
+    assert settled(check) == 0
+    world.advance(days=8)
+    assert check().items is None
+
+
+def settled(check: Callable[[], Checked]) -> int | None:
+    """What a check looks at once the transactions of others on this server have ended: until then nothing below them is final."""
+    for _ in range(200):
+        if (items := check().items) == 0:
+            break
+        time.sleep(0.05)
+    return items
+
+
+def test_what_a_check_found_broken_is_found_again_until_it_is_mended(world: World) -> None:
+    check = world.engine.upkeep.check_new
+    check()
+    world.submit("a")
+    with entered(world.engine.database) as connection, unwatched(connection):
+        run(connection, "update pipeline.item_state set version = 2")
+    for _ in range(2):
+        assert [broken["name"] for broken in check().violated] == ["state_not_last_transition", "state_not_replayed"]
+    with entered(world.engine.database) as connection, unwatched(connection):
+        run(connection, "update pipeline.item_state set version = 1")
+    assert check().items == 1
+
+
+def test_a_position_of_another_server_proves_nothing_here(world: World) -> None:
+    """A restored backup brings its mark along; transactions are counted anew."""
+    check = world.engine.upkeep.check_new
+    check()
+    with entered(world.engine.database) as connection:
+        run(connection, "update pipeline.check_mark set position = '99999999999'")
+    assert check().items is None
+    assert check().items is not None
+
+
+def test_after_a_cycle_its_own_items_are_looked_at(world: World) -> None:
+    world.submit_all(*({"key": key, "weight": 1, "demands": {}} for key in "ab"))
+    cycle = world.cycle()["cycle"]
+    world.submit("later")
+    item = world.item("a")["item_id"]
+    with entered(world.engine.database) as connection, unwatched(connection):
+        run(connection, "delete from pipeline.item where item_id = :item", item=world.item("later")["item_id"])
+        assert world.engine.upkeep.check_cycle(cycle, pool="p") == []
+        run(connection, "update pipeline.item_state set token = 5 where item_id = :item", item=item)
+    broken = [broken["name"] for broken in world.engine.upkeep.check_cycle(cycle, pool="p")]
+    assert broken == ["state_not_last_transition", "state_not_replayed"]
+    with entered(world.engine.database) as connection, unwatched(connection):
+        run(connection, "update pipeline.item_state set token = 0")
+        run(connection, "insert into pipeline.item select 3, 1, 1, null, null, null, '', 'producer', pipeline.now()")
 
 
 def test_a_broken_promise_is_found(world: World) -> None:

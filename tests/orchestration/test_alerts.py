@@ -9,12 +9,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_project.engine.upkeep import Upkeep
+from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs
 from pipeline_project.orchestration.inprocess import ControlRoom
 from tests.orchestration.conftest import TODAY
 from tests.world import World
 
+LOG = "pipeline_project.engine.alerts"
 BROKEN: list[dict[str, Any]] = [{"name": "over_allocated", "rows": 1, "examples": [{"key": "gate"}]}]
 
 
@@ -28,7 +29,8 @@ def look(world: World, instance: dg.DagsterInstance, cursor: str | None) -> str 
 def broken(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A promise of the store looks broken while the test runs; the world's own last look must not see it."""
     with monkeypatch.context() as planted:
-        planted.setattr(Upkeep, "check", lambda _: BROKEN)
+        planted.setattr(Upkeep, "check_cycle", lambda *_, **__: BROKEN)
+        planted.setattr(Upkeep, "check_new", lambda _: Checked(violated=BROKEN, items=None))
         yield
 
 
@@ -37,14 +39,14 @@ def test_a_failed_check_of_a_run_that_succeeded_raises_one_alert(
 ) -> None:
     cursor = look(contested, instance, None)
     room.run_cycle("p", TODAY)
-    with caplog.at_level(logging.WARNING, alerts.__name__):
+    with caplog.at_level(logging.WARNING, LOG):
         after = look(contested, instance, cursor)
         look(contested, instance, cursor)  # a tick that was cut off comes again
     (alert,) = contested.engine.inquiry.alerts()
     assert (alert["kind"], alert["severity"], alert["pool"]) == ("check_failed", "error", "p")
     assert alert["message"].startswith("ledger_invariants_hold of committed_decisions: over_allocated: 1 rows")
     assert alert["detail"]["partition"] == "2026-01-15|p"
-    assert len([record for record in caplog.records if record.name == alerts.__name__]) == 1
+    assert len([record for record in caplog.records if record.name == LOG]) == 1
     assert after != cursor
 
 

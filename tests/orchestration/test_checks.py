@@ -44,7 +44,7 @@ def test_what_the_engine_makes_passes(contested: World, snapshot: Snapshot, grap
     engine = contested.engine
     report = engine.cycles.commit(proposal)
     made = {"pending_items": snapshot, "conflict_graph": graph, "proposed_selections": proposal, "committed_decisions": report}
-    found = {check.judge.__name__: check.judge(made[asset], engine) for asset, judged in checks.CHECKS.items() for check in judged}
+    found = {check.called: check.judge(made[asset], engine) for asset, judged in checks.CHECKS.items() for check in judged}
     assert {name: faults for name, faults in found.items() if faults} == {}
     assert len(found) == 7
 
@@ -147,12 +147,32 @@ def test_an_item_that_never_wins_starves(contested: World) -> None:
 def test_a_ledger_that_was_tampered_with_breaks_an_invariant(database: Database, engine: Engine) -> None:
     engine.intake.create_pool("p")
     engine.intake.put_resources("p", [{"key": "gate", "capacity": 3}])
-    assert checks.ledger_invariants_hold({}, engine) == []
+    engine.intake.submit("p", [{"key": "a", "weight": 1, "demands": {"gate": 1}}])
+    report = engine.cycles.run("p")
+    assert checks.ledger_invariants_hold(report, engine) == []
     with entered(database) as connection:
         connection.exec_driver_sql("alter table pipeline.resource disable trigger user")
-        connection.exec_driver_sql("update pipeline.resource set in_use = 1")
-    (fault,) = checks.ledger_invariants_hold({}, engine)
+        connection.exec_driver_sql("update pipeline.resource set in_use = 2")
+    (fault,) = checks.ledger_invariants_hold(report, engine)
     assert fault.startswith("in_use_drifted: 1 rows")
+
+
+def test_a_failed_check_names_its_rows_in_a_table(contested: World) -> None:
+    report = contested.cycle()
+    contested.advance(days=1, seconds=1)
+    check = next(check for check in checks.CHECKS["committed_decisions"] if check.called == "nobody_starves")
+    result = checks.result("committed_decisions", check, report, contested.engine)
+    table = result.metadata["rows"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [(record.data["key"], record.data["waited_s"]) for record in table.records] == [("light", 86401), ("middle", 86401)]
+
+
+def test_how_much_a_failed_check_matters_is_the_policys_to_say(contested: World) -> None:
+    contested.policy({"checks": {"severity": {"nobody_starves": "error"}}})
+    report = contested.cycle()
+    contested.advance(days=1, seconds=1)
+    check = next(check for check in checks.CHECKS["committed_decisions"] if check.called == "nobody_starves")
+    assert checks.result("committed_decisions", check, report, contested.engine).severity is dg.AssetCheckSeverity.ERROR
 
 
 def test_a_blocking_check_keeps_the_decisions_from_being_written(
@@ -174,7 +194,7 @@ def test_a_check_that_fails_after_the_commit_fails_no_run_but_is_counted(
 ) -> None:
     contested.advance(days=2)
     with monkeypatch.context() as planted:
-        planted.setattr(Upkeep, "check", lambda _: [{"name": "over_allocated", "rows": 1, "examples": [{"resource_id": 1}]}])
+        planted.setattr(Upkeep, "check_cycle", lambda *_, **__: [{"name": "over_allocated", "rows": 1, "examples": [{"resource_id": 1}]}])
         report = room.run_cycle("p", TODAY)
     assert report["checks"] == {"passed": 4, "warned": 2, "failed": 1}
     assert report["status"] == "published"

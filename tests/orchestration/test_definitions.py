@@ -59,7 +59,13 @@ def test_jobs_schedules_and_sensors_have_the_names_that_others_know(loaded: dg.D
     repository = loaded.get_repository_def()
     assert {"live_cycle", "reprocess", "rollback_cycle", "sweep", "pull_sources"} <= set(repository.job_names)
     assert {schedule.name for schedule in repository.schedule_defs} == {"cycle_all_pools", "sweep", "pull_sources"}
-    assert {sensor.name for sensor in repository.sensor_defs} == {"pending_work", "failed_checks", "failed_runs"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "pending_work",
+        "failed_checks",
+        "failed_runs",
+        "recovered_runs",
+        "alerts",
+    }
 
 
 def test_importing_the_definitions_opens_nothing_and_reads_no_setting(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_without_a_hash_it_only_shows_what_it_would_do(contested: World, instanc
 
 
 def test_with_the_hash_it_does_what_was_shown(contested: World, instance: dg.DagsterInstance, cycle: str) -> None:
-    previewed = launch(contested, instance, cycle=cycle)["preview_rollback"]["previewed"]
+    previewed = launch(contested, instance, cycle=cycle, hold_s=3600)["preview_rollback"]["hash"]
     told = launch(contested, instance, cycle=cycle, previewed=previewed, hold_s=3600, reason="wrong prices")
     assert (told["apply_rollback"]["status"], told["apply_rollback"]["released"]) == ("rolled_back", 1)
     assert contested.item("heavy")["reason"] == "wrong prices"
@@ -42,9 +42,9 @@ def test_with_the_hash_it_does_what_was_shown(contested: World, instance: dg.Dag
 
 
 def test_a_preview_that_no_longer_holds_is_refused(contested: World, instance: dg.DagsterInstance, cycle: str) -> None:
-    previewed = launch(contested, instance, cycle=cycle)["preview_rollback"]["previewed"]
+    previewed = launch(contested, instance, cycle=cycle)["preview_rollback"]["hash"]
     contested.claim("heavy")
-    with pytest.raises(StalePlan, match="now 0 items would be released, 1 are claimed"):
+    with pytest.raises(StalePlan, match=r"heavy was to be released .*, found claimed"):
         launch(contested, instance, cycle=cycle, previewed=previewed)
     assert contested.state("heavy") == "claimed"
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from pipeline_project.core.errors import CheckFailed
-from pipeline_project.engine.upkeep import Upkeep
+from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import jobs, schedules
 from pipeline_project.orchestration.definitions import control_room
 from pipeline_project.orchestration.partitions import POOLS
@@ -92,7 +92,8 @@ def test_a_sweep_does_its_work(contested: World, instance: dg.DagsterInstance) -
 
 def test_a_sweep_that_finds_a_broken_invariant_fails(world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as planted:
-        planted.setattr(Upkeep, "check", lambda _: [{"name": "over_allocated", "rows": 2, "examples": [{"key": "gate"}]}])
+        broken = [{"name": "over_allocated", "rows": 2, "examples": [{"key": "gate"}]}]
+        planted.setattr(Upkeep, "check_new", lambda _: Checked(violated=broken, items=None))
         with pytest.raises(CheckFailed, match="over_allocated: 2 rows, such as"):
             jobs.sweep.execute_in_process(instance=instance, resources={"engine": world.engine})
 

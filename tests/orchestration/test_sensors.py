@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
-from pipeline_project.orchestration.partitions import POOLS
+from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration import sensors
+from pipeline_project.orchestration.partitions import POOLS, day_and_pool
 from pipeline_project.orchestration.requests import LIVE_CYCLE, MODE_TAG, POOL_TAG
 from pipeline_project.orchestration.sensors import ATTEMPTS_MAX, pending_work
+from pipeline_project.settings import Settings
 from tests.world import World, entered
 
 
@@ -174,3 +181,117 @@ def test_a_cursor_from_another_server_starts_over(calm: Watcher) -> None:
     horizon = calm.cursor.split('"')[3]
     calm.cursor = calm.cursor.replace(f'"{horizon}"', '"999999999999999"')
     assert len(calm.tick()) == 1
+
+
+def test_while_somebody_else_writes_a_cycle_of_the_pool_it_waits(calm: Watcher) -> None:
+    """From the command line, say: a run would be refused, and its failure be an alert."""
+    calm.world.submit("new", 5, {"gate": 1})
+    with entered(calm.world.engine.database) as connection:
+        connection.exec_driver_sql("alter table pipeline.cycle disable trigger user")
+        connection.exec_driver_sql("update pipeline.cycle set status = 'committing', lease_until = pipeline.now() + interval '1 minute'")
+    assert calm.tick() == []
+    with entered(calm.world.engine.database) as connection:
+        connection.exec_driver_sql("update pipeline.cycle set status = 'published', lease_until = null")
+        connection.exec_driver_sql("alter table pipeline.cycle enable trigger user")
+    assert len(calm.tick()) == 1
+
+
+def test_after_a_long_silence_everything_that_happened_is_one_request(calm: Watcher) -> None:
+    for number in range(5):
+        calm.world.submit(f"new-{number}", 5, {"gate": 1})
+        calm.world.advance(hours=10)
+    (request,) = calm.tick()
+    assert request.partition_key == "2026-01-17|p", "of the day it is now, not of the days that passed"
+
+
+def test_a_tick_that_was_cut_off_comes_again_with_the_same_requests(watcher: Watcher) -> None:
+    before = watcher.cursor
+    (first,) = watcher.tick()
+    watcher.cursor = before
+    (again,) = watcher.tick()
+    assert (again.run_key or "").endswith(":1")
+    assert again.partition_key == first.partition_key
+
+
+def crowd(world: World, pools: int) -> None:
+    for number in range(pools):
+        name = f"q{number:03}"
+        world.engine.intake.create_pool(name)
+        world.engine.intake.submit(name, [{"key": "a", "weight": 1, "demands": {}}])
+
+
+def test_a_hundred_pools_are_one_tick_and_as_many_questions_as_one(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    questions: list[str] = []
+    sa.event.listen(watcher.world.engine.database.engine, "before_cursor_execute", lambda *given: questions.append(given[2]))
+    for name in ("get_runs", "add_dynamic_partitions"):
+        monkeypatch.setattr(dg.DagsterInstance, name, _counting(getattr(dg.DagsterInstance, name), questions))
+
+    def questions_of_a_tick() -> int:
+        watcher._settle()
+        questions.clear()
+        context = dg.build_sensor_context(instance=watcher.instance, cursor=watcher.cursor, resources={"engine": watcher.world.engine})
+        watcher.asked = list(pending_work(context).run_requests or ())
+        return len(questions)
+
+    watcher.tick()  # one pool was asked for and its run was never made
+    for_one = questions_of_a_tick()
+    assert len(watcher.asked) == 1
+    crowd(watcher.world, 99)
+    watcher.tick()
+    for_hundred = questions_of_a_tick()
+    assert len(watcher.asked) == 100
+    assert for_hundred == for_one
+
+
+def _counting(asked: Callable[..., Any], questions: list[str]) -> Callable[..., Any]:
+    def counted(*given: Any, **more: Any) -> Any:
+        questions.append(asked.__name__)
+        return asked(*given, **more)
+
+    return counted
+
+
+def test_when_the_daemon_is_behind_the_queue_grows_no_longer_and_who_waited_longest_comes_first(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "IN_FLIGHT_MAX", 2)
+    crowd(watcher.world, 3)
+    first = watcher.tick()
+    assert [request.tags[POOL_TAG] for request in first] == ["p", "q000"]
+    for request in first:
+        watcher.run(request, dg.DagsterRunStatus.STARTED)
+    watcher.world.submit("again", 5, {"gate": 1})
+    watcher.world.engine.intake.submit("q001", [{"key": "b", "weight": 1, "demands": {}}])
+    assert watcher.tick() == []
+    for run in watcher.instance.get_runs():
+        watcher.instance.delete_run(run.run_id)
+    for request in first:
+        watcher.run(request, dg.DagsterRunStatus.SUCCESS)
+    assert [request.tags[POOL_TAG] for request in watcher.tick()] == ["q001", "q002"], "p woke again, later than those who wait"
+
+
+def test_dagster_does_not_retry_what_the_sensor_asks_for_again(watcher: Watcher) -> None:
+    assert watcher.tick()[0].tags["dagster/max_retries"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "day"),
+    [
+        ("UTC", "2026-01-15T23:59:59+00:00", "2026-01-15"),
+        ("UTC", "2026-01-16T00:00:00+00:00", "2026-01-16"),
+        ("America/New_York", "2026-01-16T04:59:59+00:00", "2026-01-15"),
+        ("America/New_York", "2026-01-16T05:00:00+00:00", "2026-01-16"),
+        ("America/New_York", "2026-03-08T04:59:59+00:00", "2026-03-07"),  # the night in which clocks go forward
+        ("America/New_York", "2026-03-09T03:59:59+00:00", "2026-03-08"),  # its day has 23 hours
+        ("America/New_York", "2026-03-09T04:00:00+00:00", "2026-03-09"),
+        ("Europe/Berlin", "2026-10-25T22:59:59+00:00", "2026-10-25"),  # clocks went back: this day has 25 hours
+        ("Europe/Berlin", "2026-10-25T23:00:00+00:00", "2026-10-26"),
+    ],
+)
+def test_the_day_of_a_live_cycle_is_the_installations_day(watcher: Watcher, zone: str, at: str, day: str) -> None:
+    watcher.world.engine.upkeep.advance_clock(datetime.fromisoformat(at))
+    watcher.world.engine = Engine.over(watcher.world.engine.database, watcher.world.engine.artifacts, timezone=zone)
+    (request,) = watcher.tick()
+    assert request.partition_key == f"{day}|p"
+    days = day_and_pool(Settings(timezone=zone)).get_partitions_def_for_dimension("date")
+    assert days.get_partition_keys(current_time=datetime.fromisoformat(at))[-1] == day, "and the newest that the catalogue has then"

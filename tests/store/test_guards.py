@@ -240,7 +240,8 @@ def recorded(connection: sa.Connection) -> None:
     run(connection, "insert into pipeline.pool_event (at, pool_id, kind, actor) values (pipeline.now(), 1, 'k', 'a')")
     run(
         connection,
-        "insert into pipeline.audit_seal values (1, pipeline.now(), '0', 0, '1', 1, 1, '', '', '', '', '', '')",
+        "insert into pipeline.audit_seal (seal_id, sealed_at, after_xid, after_seq, until_xid, until_seq, rows, root, names_digest,"
+        " previous, chain, leaves, names) values (1, pipeline.now(), '1', 1, '2', 1, 1, '', '', '', '', '', '')",
     )
 
 

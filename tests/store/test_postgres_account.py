@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,41 @@ def test_as_root_data_that_the_account_cannot_reach_go_to_a_system_folder(tmp_pa
     found = durable_folder(closed / "postgres", Account.to_serve(closed / "postgres"))
     assert found.parent == tmp_path / "system"
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@only_root
+def test_where_data_are_they_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second, empty server somewhere else would answer that nothing exists."""
+    monkeypatch.setattr(postgres_account, "SYSTEM_STATE", tmp_path / "system")
+    closed = tmp_path / "closed"
+    (closed / "postgres" / postgres_account.DATA).mkdir(parents=True)
+    closed.chmod(0o700)
+    assert durable_folder(closed / "postgres", Account.to_serve(closed / "postgres")) == closed / "postgres"
+
+
+@only_root
+def test_a_question_that_was_cut_off_is_not_taken_for_a_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = subprocess.CompletedProcess([], -signal.SIGKILL)
+    monkeypatch.setattr(postgres_account.subprocess, "run", lambda *_, **__: killed)
+    with pytest.raises(DatabaseUnavailable, match="expected yes or no, found exit code -9; try again"):
+        Account.to_serve(tmp_path).reaches(tmp_path)
+
+
+@only_root
+def test_becoming_the_account_needs_no_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below Dagster's servers gRPC watches them, and killed such a child now and then: exit code -11."""
+    honest, how = subprocess.run, []
+
+    def watched(command: list[str], **arguments: Any) -> subprocess.CompletedProcess[bytes]:
+        how.append(arguments)
+        return honest(command, **arguments)
+
+    monkeypatch.setattr(postgres_account.subprocess, "run", watched)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    nobody = Account.to_serve(tmp_path)
+    assert (nobody.reaches(Path("/bin/sh")), nobody.reaches(tmp_path / "closed")) == (True, False)
+    forking = {"user", "group", "extra_groups", "preexec_fn"}  # any of them keeps subprocess from vfork
+    assert [forking & arguments.keys() for arguments in how] == [set(), set()]
 
 
 @only_root

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -97,3 +102,73 @@ def test_a_session_that_froze_is_ended_and_a_lock_is_not_waited_for_without_end(
     with database.begin() as connection:
         for name in ("idle_in_transaction_session_timeout", "lock_timeout"):
             assert run(connection, f"show {name}").scalar_one() not in ("0", None)
+
+
+def test_two_processes_that_migrate_at_once_wait_for_each_other(settings: Settings, database: Database) -> None:
+    """The second waits for the lock, and then finds nothing to do."""
+    _as_before(database)
+    environment = {**os.environ, "PIPELINE_HOME": str(settings.home)}
+    command = [
+        sys.executable,
+        "-c",
+        "from pipeline_project.cli.main import main; main()",
+        "db",
+        "migrate",
+        "--database",
+        database.name,
+        "--json",
+    ]
+    with entered(database) as connection:
+        run(connection, "select pg_advisory_xact_lock(:lock)", lock=schema.LOCK)
+        processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        _until_two_wait(database)
+    answers = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert {json.loads(answer)["schema"] for answer in answers} == {schema.head()}
+    schema.check(database)
+
+
+def test_a_migration_that_is_interrupted_leaves_the_version_before_it_whole(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything of it is in one transaction, so that it is all there or not at all."""
+    _as_before(database)
+    before = _tables(database)
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_version", lambda connection: broken() if _has_head(connection) else schema.before("head"))
+        with pytest.raises(KeyboardInterrupt):
+            schema.migrate(database)
+    assert schema.version(database) == schema.before("head")
+    assert _tables(database) == before
+    assert schema.migrate(database) == schema.head()
+
+
+def _has_head(connection: sa.Connection) -> bool:
+    return bool(run(connection, "select version_num = :head from pipeline.alembic_version", head=schema.head()).scalar_one())
+
+
+def _as_before(database: Database) -> None:
+    """This database made anew, one migration short of this code."""
+    schema.drop(database)
+    schema.create(database, revision=schema.before("head"))
+
+
+def _tables(database: Database) -> list[str]:
+    query = "select c.oid::regclass || ' ' || c.relnatts from pg_class c where c.relnamespace = 'pipeline'::regnamespace order by 1"
+    with entered(database) as connection:
+        return list(run(connection, query).scalars())
+
+
+def _until_two_wait(database: Database) -> None:
+    for _ in range(600):
+        with entered(database) as connection:
+            query = (
+                "select count(*) from pg_locks l join pg_database d on d.oid = l.database"
+                " where l.locktype = 'advisory' and not l.granted and l.objid = :lock and d.datname = current_database()"
+            )
+            if run(connection, query, lock=schema.LOCK).scalar_one() == 2:
+                return
+        time.sleep(0.1)
+    raise AssertionError("two processes do not wait for the lock")

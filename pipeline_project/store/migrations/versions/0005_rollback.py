@@ -1,11 +1,11 @@
-"""Moves recorded with one look at their rows, and what a rollback needs."""
+"""What a rollback needs to be finished by anybody, and an index for dead letters."""
 
 from pathlib import Path
 
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

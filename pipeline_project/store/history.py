@@ -1,0 +1,69 @@
+"""Items that ended long ago: moved to monthly partitions with bodies and decisions, looked up there, brought back when revived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pipeline_project.store import statements
+from pipeline_project.store.pools import Pool
+
+SQL = statements.load("history")
+
+BEGINNING: Final = -1
+"""Below every item's id: a batch that goes on behind it leaves nobody out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Ends that are to be archived: after (since, behind), up to the cutoff."""
+
+    since: Any
+    behind: int
+    cutoff: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """seen: ends that were looked at; moved: items that went to history, bundle mates included."""
+
+    seen: int
+    moved: int
+    rest: Window
+
+
+def window(connection: sa.Connection, pool: Pool, age_s: int) -> Window:
+    """What a sweep has to look at: from where the last one stopped to what ended so long ago."""
+    row = connection.execute(SQL["window"], {"pool_id": pool.pool_id, "age_s": age_s}).one()
+    return Window(since=row.since, behind=BEGINNING, cutoff=row.cutoff)
+
+
+def archive(connection: sa.Connection, pool: Pool, window: Window, *, most: int) -> Batch:
+    """Move the next batch. Fewer seen than asked for: there are no more."""
+    parameters = {"pool_id": pool.pool_id, "since": window.since, "behind": window.behind, "cutoff": window.cutoff, "most": most}
+    row = connection.execute(SQL["archive"], parameters).one()
+    rest = window if row.last_at is None else Window(since=row.last_at, behind=row.last_item, cutoff=window.cutoff)
+    return Batch(seen=row.seen, moved=row.moved, rest=rest)
+
+
+def remember(connection: sa.Connection, pool: Pool, until: datetime) -> None:
+    """The next sweep begins here."""
+    connection.execute(SQL["remember"], {"pool_id": pool.pool_id, "until": until})
+
+
+def recall(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Bring archived items (and their bundles) back into the hot tables; ids that came. Those without their audit trail stay."""
+    return list(connection.scalars(SQL["recall"], {"ids": list(ids)})) if ids else []
+
+
+def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any] | None:
+    """Everything about an archived item, with the columns of items.find; None when it is not archived."""
+    row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
+    if row is None:
+        return None
+    demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
+    return {**row, "demands": [dict(demand) for demand in demands]}

@@ -1,0 +1,64 @@
+-- name: archive
+-- One batch, one transaction: pipeline.archive locks in id order, moves, and the guards compare what leaves with what is kept.
+select seen, moved, last_at, last_item from pipeline.archive(:pool_id, :since, :behind, :cutoff, :most);
+
+-- name: window
+-- From where archiving goes on, and up to when. A little before the place where it stopped: a slow transaction may have committed behind it.
+select coalesce((select archived_until - interval '5 minutes' from pipeline.archive_cursor where pool_id = :pool_id), timestamptz '1970-01-01') as since,
+       pipeline.now() - make_interval(secs => :age_s) as cutoff;
+
+-- name: remember
+insert into pipeline.archive_cursor (pool_id, archived_until) values (:pool_id, :until)
+on conflict (pool_id) do update set archived_until = excluded.archived_until;
+
+-- name: recall
+-- Locks in id order, as everywhere.
+select unnest(pipeline.recall(cast(:ids as bigint[])));
+
+-- name: find
+-- The same columns as items.find.
+select h.item_id, h.cycle_id, h.bundle_id, h.token, h.not_before, h.expires_at, null::timestamptz as hold_until,
+       null::timestamptz as lease_until, h.pool_id, h.version, h.revision, h.rank, h.attempts, null::int as executor_id, h.state,
+       h.source_cancelled, h.reason, h.detail, k.key, k.submitted_at, i.weight, i.payload, i.origin, b.key as bundle_key,
+       b.size as bundle_size, c.cycle_key, c.status as cycle_status, null::text as executor, h.archived_at
+  from pipeline.item_key k
+  join pipeline.item_history h using (item_id)
+  join pipeline.body_history i using (item_id, revision, ended_at)
+  left join pipeline.bundle b using (bundle_id)
+  left join pipeline.cycle c on c.cycle_id = h.cycle_id
+ where k.pool_id = :pool_id and k.key = :key;
+
+-- name: demands
+select r.key, d.quantity, r.capacity, r.in_use, r.spent
+  from pipeline.body_history h, unnest(h.resources, h.quantities) d (resource_id, quantity) join pipeline.resource r using (resource_id)
+ where h.item_id = :item_id and h.revision = :revision order by r.key;
+
+-- name: audit_months
+-- Months that have been over for longer than any pool keeps its transitions in the database.
+select partition, from_at, until_at from pipeline.audit_months() where until_at <= pipeline.now() - make_interval(secs => :age_s);
+
+-- name: may_detach
+select pipeline.may_detach(:month);
+
+-- name: record_export
+select pipeline.record_export(:month, :from_at, :until_at, :rows, :location, :sha256);
+
+-- name: hurry
+-- Detaching locks the whole audit trail for a moment. Whoever waits for that lock makes everybody else wait behind it: not for long.
+set local lock_timeout = '500ms';
+
+-- name: detach
+select pipeline.detach_audit(:month);
+
+-- name: detached
+select partition, location, sha256, rows from pipeline.audit_export where detached_at is not null and dropped_at is null order by from_at;
+
+-- name: drop_detached
+select pipeline.drop_detached(:month);
+
+-- name: exported
+-- Files in which rows of the audit trail are that the database has no more.
+select location from pipeline.audit_export where detached_at is not null order by from_at;
+
+-- name: cycle_keys
+select cycle_id, cycle_key from pipeline.cycle where cycle_id = any (cast(:ids as bigint[]));

@@ -1,0 +1,240 @@
+"""What is broken at every statement: a world to begin with, a call, and what must be so when it was broken and made again.
+
+A call is named, and what it needs is JSON, so that a process that is to be killed can be told to make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline_project.core.policy import Policy
+from pipeline_project.engine.cycle import Cycles
+from pipeline_project.engine.engine import Engine
+from pipeline_project.engine.upkeep import Upkeep
+from tests.chaos.breaking import Broken, at_step, fail
+from tests.world import World
+
+POLICY: Final = {"ttl": {"hold": "300d", "lease": "300d"}, "solver": {"steps": 100_000}, "retries": {"backoff": "0s"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """prepare  furnishes a new pool and gives what the call needs
+    call     may be made twice: the second time it does what the first has not done
+    repeats  a lost connection is not its caller's business: every transaction of it is repeated by the engine itself
+    check    looks at the pool after a call that was broken and made again; it fails where something is lost or happened twice
+    """
+
+    prepare: Callable[[World], Any]
+    call: Callable[[World, Any], Any]
+    check: Callable[[World], None]
+    repeats: bool = False
+
+
+def furnished(engine: Engine, pool: str) -> World:
+    """A bundle (x, y), c that finds no room beside it, and d."""
+    engine.intake.create_pool(pool, Policy.from_document(POLICY, "test"))
+    world = World(engine, pool)
+    world.resources(node=3)
+    world.resources(kind="consumable", fuel=9)
+    world.bundle("crew", "x", "y", weight=5, demands={"node": 1, "fuel": 1})
+    world.submit("c", 1, {"node": 1})
+    world.submit("d", 2, {"node": 1})
+    return world
+
+
+def _events(world: World, **expected: str) -> None:
+    found = {key: " ".join(world.events(key)) for key in world.states()}
+    assert found == expected, found
+
+
+def _cycles(world: World, *expected: str) -> None:
+    assert [row["status"] for row in reversed(world.engine.inquiry.cycles(world.pool))] == list(expected)
+
+
+def _use(world: World, node: int, fuel: int, spent: int = 0) -> None:
+    assert (world.use("node"), world.use("fuel")) == ((node, 0), (fuel, spent))
+
+
+# -- plan and commit
+
+
+def _planned(world: World) -> None:
+    _events(world, x="submit", y="submit", c="submit", d="submit")
+    _cycles(world, "planned")
+
+
+def _plan(world: World) -> str:
+    return str(world.engine.cycles.plan(world.pool)["cycle"])
+
+
+def _committed(world: World) -> None:
+    _events(world, x="submit select", y="submit select", c="submit", d="submit select")
+    _cycles(world, "published")
+    _use(world, 3, 2)
+
+
+# -- claim, complete, fail
+
+
+def _run(world: World) -> str:
+    return str(world.cycle()["cycle"])
+
+
+def _claims(world: World) -> list[tuple[str, int]]:
+    world.cycle()
+    return list(world.claim().items())
+
+
+def _claimed(world: World) -> None:
+    _events(world, x="submit select claim", y="submit select claim", c="submit", d="submit select claim")
+    assert {world.item(key)["token"] for key in "xyd"} == {1}
+    _use(world, 3, 2)
+
+
+def _complete(world: World, claims: list[tuple[str, int]]) -> None:
+    answers = world.engine.execution.complete(
+        world.pool, [(key, token) for key, token in claims], results=[{"by": key} for key, _ in claims]
+    )
+    assert all(answer["accepted"] for answer in answers), answers
+
+
+def _completed(world: World) -> None:
+    done = "submit select claim complete"
+    _events(world, x=done, y=done, c="submit", d=done)
+    _use(world, 0, 0, spent=2)
+
+
+def _fail(world: World, claims: list[tuple[str, int]]) -> None:
+    answers = world.engine.execution.fail(world.pool, [(key, token) for key, token in claims], error="boom")
+    assert all(answer["accepted"] for answer in answers), answers
+
+
+def _failed(world: World) -> None:
+    retried = "submit select claim retry"
+    _events(world, x=retried, y=retried, c="submit", d=retried)
+    assert {world.item(key)["attempts"] for key in "xyd"} == {1}
+
+
+def _beaten(world: World) -> None:
+    _claimed(world)
+    assert {world.item(key)["version"] for key in "xyd"} == {3}
+
+
+# -- rollback, reprocess, sweep
+
+
+def _rolled_back(world: World) -> None:
+    released = "submit select release"
+    _events(world, x=released, y=released, c="submit", d=released)
+    _cycles(world, "rolled_back")
+    _use(world, 0, 0)
+
+
+def _day_to_decide_again(world: World) -> str:
+    """c is worth most now, and nothing else that the day's cycle saw may stay beside it and the bundle."""
+    world.cycle()
+    world.engine.intake.revise(world.pool, "c", {"weight": 7})
+    return world.now().date().isoformat()
+
+
+def _reprocess(world: World, day: str) -> None:
+    world.engine.cycles.reprocess(world.pool, date.fromisoformat(day), date.fromisoformat(day))
+
+
+def _reprocessed(world: World) -> None:
+    _events(world, x="submit select", y="submit select", c="submit revise select", d="submit select release")
+    _use(world, 3, 2)
+
+
+def _something_to_sweep(world: World) -> None:
+    """An expired item, a lapsed lease, and a cycle that its owner left in the middle."""
+    world.cycle()
+    world.claim("d", ttl_s=10)
+    world.submit("e", 1, {"fuel": 1}, expires_at=(world.now() + timedelta(seconds=5)).isoformat())
+    world.submit("f", 1, {"fuel": 1})
+    key = _plan(world)
+    with at_step(world.engine.database, 12, fail), suppress(Broken):
+        world.engine.cycles.commit_planned(key, pool=world.pool)
+    world.advance(seconds=61)
+
+
+class Reaper(Upkeep):
+    """Without a look at the artifacts of every pool: it writes nothing to the database, and here there are a hundred pools."""
+
+    def _drop_artifacts(self) -> int:
+        return 0
+
+
+def reaper(world: World) -> Reaper:
+    """Another owner than the world's own."""
+    cycles = Cycles(world.engine.database, world.engine.artifacts, "UTC")
+    return Reaper(world.engine.database, world.engine.artifacts, cycles)
+
+
+def _swept(world: World) -> None:
+    _events(
+        world,
+        x="submit select",
+        y="submit select",
+        c="submit",
+        d="submit select claim retry",
+        e="submit expire",
+        f="submit select",
+    )
+    _cycles(world, "published", "published")
+    assert world.item("d")["attempts"] == 1
+
+
+# -- import, cancel, capacity
+
+
+def _file(world: World) -> str:
+    world.cycle()
+    path = Path(world.engine.artifacts.root).with_name(f"{world.pool}.csv")
+    path.write_text('key,weight,demands\nd,7,"{""node"": 1}"\nnew,1,"{""node"": 2}"\n')
+    return str(path)
+
+
+def _imported(world: World) -> None:
+    _events(world, x="submit select", y="submit select", c="submit", d="submit select release revise", new="submit")
+    assert world.item("d")["weight"] == 7
+
+
+def _cancelled(world: World) -> None:
+    gone = "submit select cancel"
+    _events(world, x=gone, y=gone, c="submit", d="submit select")
+    _use(world, 1, 0)
+
+
+def _lowered(world: World) -> None:
+    _events(world, x="submit select", y="submit select", c="submit", d="submit select release")
+    _use(world, 2, 2)
+
+
+ACTS: Final[dict[str, Act]] = {
+    "plan": Act(prepare=lambda _: None, call=lambda world, _: _plan(world), check=_planned),
+    "commit": Act(prepare=_plan, call=lambda world, key: world.engine.cycles.commit_planned(key, pool=world.pool), check=_committed),
+    "claim": Act(prepare=_run, call=lambda world, _: world.claim(), check=_claimed),
+    "complete": Act(prepare=_claims, call=_complete, check=_completed, repeats=True),
+    "fail": Act(prepare=_claims, call=_fail, check=_failed, repeats=True),
+    "heartbeat": Act(prepare=_claims, call=lambda world, _: world.engine.execution.heartbeat(world.pool, "e"), check=_beaten, repeats=True),
+    "rollback": Act(prepare=_run, call=lambda world, key: world.engine.cycles.rollback(key, pool=world.pool), check=_rolled_back),
+    "reprocess": Act(prepare=_day_to_decide_again, call=_reprocess, check=_reprocessed),
+    "sweep": Act(prepare=_something_to_sweep, call=lambda world, _: reaper(world).sweep(), check=_swept),
+    "import": Act(
+        prepare=_file, call=lambda world, path: world.engine.intake.import_items(world.pool, Path(path)), check=_imported, repeats=True
+    ),
+    "cancel": Act(prepare=_run, call=lambda world, _: world.engine.intake.cancel(world.pool, ["x"]), check=_cancelled, repeats=True),
+    "lower": Act(
+        prepare=_run,
+        call=lambda world, _: world.engine.intake.set_capacity(world.pool, "node", 2, release=True),
+        check=_lowered,
+        repeats=True,
+    ),
+}

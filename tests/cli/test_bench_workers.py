@@ -1,0 +1,23 @@
+"""A real daemon, a real Redis and two real workers: one is killed with the run it is in, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.cli.conftest import CommandLine
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed: it is a package of Debian's")
+def test_a_killed_worker_loses_no_cycle_and_breaks_no_promise(anywhere: CommandLine) -> None:
+    [row] = anywhere("bench", "workers", "--workers", "2", "--pools", "4", "--items", "20", "--kill")["results"]
+    assert row["killed"] == 1
+    assert row["cycles"] == 4
+    assert row["failed"] >= 1, "the killed worker's run was found and given up"
+    assert row["runs"] >= 4 + row["failed"], "and begun anew"
+    assert row["invariants_violated"] == 0
+
+
+def test_a_kill_needs_one_who_is_left(anywhere: CommandLine) -> None:
+    assert "2 workers or more" in anywhere("bench", "workers", "--workers", "1", "--kill", exits=2)["error"]["message"]

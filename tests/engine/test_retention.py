@@ -1,0 +1,320 @@
+"""What has ended leaves the hot tables after its time, and is answered for as before: its key, its replays, its story, its revival."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline_project.engine import retention
+from pipeline_project.engine.retention import Retention
+from pipeline_project.store import audit_months, items
+from tests.store.planting import run
+from tests.world import World, entered
+
+HOT = ("item_state", "item", "item_demand", "decision")
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    """Ended items stay hot for a day; a fuel that is spent, a node that comes back."""
+    world.policy({"retention": {"items": "1d"}, "retries": {"max_attempts": 1}})
+    world.resources(node=9)
+    world.resources(kind="consumable", fuel=9)
+    return world
+
+
+def hot(world: World) -> dict[str, int]:
+    with world.engine.database.begin() as connection:
+        return {table: run(connection, f"select count(*) from pipeline.{table}").scalar_one() for table in HOT}  # noqa: S608  # our own names
+
+
+def archive(world: World, **lapse: float) -> int:
+    world.advance(**(lapse or {"days": 1}))
+    return world.engine.upkeep.sweep()["items_archived"]
+
+
+def completed(world: World, *keys: str) -> dict[str, int]:
+    for key in keys:
+        world.submit(key, 3, {"node": 1, "fuel": 2})
+    world.cycle()
+    claims = world.claim(*keys)
+    world.complete(claims)
+    return claims
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """An item without what archiving changes."""
+    return {name: value for name, value in row.items() if name != "archived_at"}
+
+
+def test_what_has_ended_moves_to_history_with_its_body_demands_and_decisions(shop: World) -> None:
+    completed(shop, "a")
+    shop.submit("waits", 1, {"node": 1})
+    before, why, events = shop.item("a"), shop.engine.inquiry.why("p", "a"), shop.events("a")
+    assert archive(shop, hours=23) == 0
+    assert archive(shop, hours=1) == 1
+    assert hot(shop) == {"item_state": 1, "item": 1, "item_demand": 1, "decision": 0}
+    assert (shop.engine.inquiry.why("p", "a"), shop.events("a")) == (why, events)
+    after = shop.item("a")
+    assert after["archived_at"] == shop.now()
+    assert told(after) == told(before)
+    assert shop.use("fuel") == (0, 2)
+    assert archive(shop) == 0
+
+
+@pytest.mark.parametrize("state", ["failed", "expired", "cancelled"])
+def test_every_end_is_an_end(shop: World, state: str) -> None:
+    shop.submit("a", 1, {"node": 1}, **({"expires_at": (shop.now() + timedelta(hours=1)).isoformat()} if state == "expired" else {}))
+    if state == "failed":
+        shop.cycle()
+        shop.fail(shop.claim())
+    elif state == "cancelled":
+        shop.engine.intake.cancel("p", ["a"])
+    else:
+        shop.advance(hours=1)
+        shop.engine.upkeep.sweep()
+    assert archive(shop) == 1
+    assert shop.state("a") == state
+    assert hot(shop)["item_state"] == 0
+
+
+def test_an_archived_key_is_never_used_again(shop: World) -> None:
+    completed(shop, "a")
+    archive(shop)
+    again = {"key": "a", "weight": 3, "demands": {"node": 1, "fuel": 2}}
+    receipt = shop.submit_all(again)
+    assert (receipt.unchanged, receipt.accepted) == (1, 0)
+    receipt = shop.submit_all({**again, "weight": 4}, {"key": "new", "weight": 1, "demands": {}})
+    assert [(refusal.item, refusal.found) for refusal in receipt.refused] == [("a", "an item that is completed")]
+    assert receipt.accepted == 1
+
+
+def test_an_answer_that_was_lost_is_answered_long_after(shop: World) -> None:
+    claims = completed(shop, "a")
+    archive(shop)
+    assert [(answer["accepted"], answer["state"]) for answer in shop.complete(claims)] == [(True, "completed")]
+    (stale,) = shop.engine.execution.complete("p", [("a", 7)])
+    assert (stale["accepted"], stale["state"]) == (False, "completed")
+
+
+def test_an_archived_item_is_revived_like_any_other(shop: World) -> None:
+    shop.submit("a", 1, {"node": 1})
+    shop.cycle()
+    shop.fail(shop.claim())
+    archive(shop)
+    assert shop.engine.intake.revive("p", ["a"]) == ["a"]
+    assert shop.events("a") == ["submit", "select", "claim", "fail", "revive"]
+    shop.cycle()
+    shop.complete(shop.claim())
+    assert archive(shop) == 1
+    assert shop.state("a") == "completed"
+
+
+def test_what_its_source_shows_again_comes_back_from_history(shop: World) -> None:
+    with entered(shop.engine.database) as connection:
+        run(connection, "create table public.todo (key text, weight int, demands jsonb)")
+        run(connection, "insert into public.todo values ('a', 1, '{}'), ('b', 1, '{}')")
+        run(connection, "grant select, delete, insert on public.todo to public")
+    shop.policy(
+        {
+            "retention": {"items": "1d"},
+            "source": {"items": "select key, weight, demands from public.todo", "on_vanish": "cancel", "max_vanish": 100},
+        }
+    )
+    shop.engine.intake.pull("p")
+    with entered(shop.engine.database) as connection:
+        run(connection, "delete from public.todo where key = 'a'")
+    shop.engine.intake.pull("p")
+    assert shop.state("a") == "cancelled"
+    archive(shop)
+    with entered(shop.engine.database) as connection:
+        run(connection, "insert into public.todo values ('a', 1, '{}')")
+    shop.engine.intake.pull("p")
+    assert shop.state("a") == "pending"
+
+
+def test_a_bundle_leaves_when_its_last_member_may(shop: World) -> None:
+    shop.bundle("b", "x", "y", demands={"node": 1})
+    shop.cycle()
+    claims = shop.claim()
+    shop.complete({"x": claims["x"]})
+    assert archive(shop) == 0
+    shop.engine.intake.cancel("p", ["y"])
+    assert archive(shop, hours=23) == 0
+    assert archive(shop, hours=1) == 2
+
+
+def test_a_rollback_still_reports_what_was_completed(shop: World) -> None:
+    completed(shop, "a")
+    cycle = shop.engine.inquiry.cycles("p")[0]["cycle"]
+    archive(shop)
+    assert shop.engine.cycles.rollback(cycle, preview=True)["completed"] == 1
+    assert [row["key"] for row in shop.engine.inquiry.decisions(cycle, pool="p")] == ["a"]
+
+
+def test_small_batches_move_everything_once(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them ended at one instant, half of them in a bundle that stays: a batch of two has to get past them."""
+    monkeypatch.setattr(retention, "ARCHIVED_AT_ONCE", 2)
+    shop.bundle("b", "b1", "b2", "b3", weight=9)
+    shop.submit_all(*({"key": f"i{n}", "weight": 1, "demands": {}} for n in range(7)))
+    shop.cycle()
+    claims = shop.claim()
+    shop.complete({key: token for key, token in claims.items() if key != "b3"})
+    shop.engine.execution.heartbeat("p", "e", ttl_s=10 * 86_400)
+    assert archive(shop) == 7
+    assert hot(shop)["item_state"] == 3
+
+
+def test_an_item_that_is_revived_while_archiving_waits_for_it_stays(shop: World) -> None:
+    shop.submit("a", 1, {"node": 1})
+    shop.cycle()
+    shop.fail(shop.claim())
+    shop.advance(days=2)
+    with ThreadPoolExecutor(1) as threads:
+        with shop.engine.database.begin() as connection:
+            assert items.revive(connection, [1], reason="just in time")
+            sweep = threads.submit(shop.engine.upkeep.sweep)
+            wait_for_a_waiter(shop)
+        assert sweep.result(30)["items_archived"] == 0
+    assert shop.state("a") == "pending"
+
+
+def wait_for_a_waiter(world: World) -> None:
+    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    for _ in range(400):
+        with entered(world.engine.database) as connection:
+            if run(connection, query).scalar_one():
+                return
+        time.sleep(0.05)
+    raise AssertionError("nobody waits for a lock")
+
+
+TABLES = {"item_state": "version = version - 1", "item": "digest = 'x'", "item_demand": "quantities = '{4,4}'", "decision": "rank = 77"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_row_leaves_only_when_history_has_the_same(shop: World, table: str) -> None:
+    """History is filled as archiving does it; then the copy of one table's row is spoilt, and the row stays."""
+    completed(shop, "a")
+    kept = {"item_state": "item_history", "decision": "decision_history"}.get(table, "body_history")
+    with entered(shop.engine.database, "pipeline_owner") as connection:
+        run(connection, "select pipeline.ensure_history(array[pipeline.now()])")
+        for fill in FILLS:
+            run(connection, fill)
+        with connection.begin_nested() as attempt:
+            assert run(connection, f"delete from pipeline.{table}").rowcount >= 1  # noqa: S608  # our own names
+            attempt.rollback()
+        run(connection, f"alter table pipeline.{kept} disable trigger append_only")
+        run(connection, f"update pipeline.{kept} set {TABLES[table]}")  # noqa: S608  # our own names
+        with (
+            pytest.raises(sa.exc.DBAPIError, match=f"{table} is append-only: delete refused; item 1 is not in history"),
+            connection.begin_nested(),
+        ):
+            run(connection, f"delete from pipeline.{table}")  # noqa: S608  # our own names
+        connection.rollback()
+
+
+FILLS = [
+    "insert into pipeline.item_history select item_id, cycle_id, bundle_id, token, not_before, expires_at, pipeline.now(),"
+    " pipeline.now(), pool_id, version, revision, rank, attempts, state, source_cancelled, reason, detail from pipeline.item_state",
+    "insert into pipeline.body_history select item_id, revision, weight, payload, not_before, expires_at, digest, origin, created_at,"
+    " array(select resource_id from pipeline.item_demand order by 1), array[1, 2], pipeline.now() from pipeline.item",
+    "insert into pipeline.decision_history select cycle_id, item_id, verdict, rank, version, weight, reason, pipeline.now()"
+    " from pipeline.decision",
+]
+
+
+@pytest.mark.parametrize("table", ["item_history", "body_history", "decision_history"])
+@pytest.mark.parametrize("operation", ["delete from", "truncate", "update"])
+def test_history_is_neither_changed_nor_taken_away(shop: World, table: str, operation: str) -> None:
+    completed(shop, "a")
+    archive(shop)
+    for name in (table, f"{table}_2026_01"):
+        with pytest.raises(sa.exc.DBAPIError, match="is append-only"), entered(shop.engine.database, "pipeline_owner") as connection:
+            run(connection, f"{operation} pipeline.{name}" + (" set item_id = 7" if operation == "update" else ""))
+
+
+def test_months_of_the_audit_trail_go_to_files_in_order_and_stay_readable(shop: World) -> None:
+    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
+    completed(shop, "a")
+    shop.submit("lives", 1, {"node": 1})
+    events = shop.events("a")
+    timeline = shop.engine.inquiry.timeline("p", "a")
+    archive(shop, days=40)
+    assert months(shop) == {}  # an item of that month still waits
+    shop.engine.intake.cancel("p", ["lives"])
+    archive(shop, days=2)
+    assert months(shop) == {"transition_2026_01": "dropped"}
+    assert shop.events("a") == events
+    assert [told(row) for row in shop.engine.inquiry.timeline("p", "a")] == timeline
+    assert shop.events("lives") == ["submit", "cancel"]
+    assert shop.engine.upkeep.check() == []
+
+
+def test_an_item_whose_audit_trail_has_left_is_not_revived(shop: World) -> None:
+    shop.policy({"retention": {"items": "1d", "transitions": "20d"}, "retries": {"max_attempts": 1}})
+    shop.submit("a", 1, {"node": 1})
+    shop.cycle()
+    shop.fail(shop.claim())
+    archive(shop, days=40)
+    assert months(shop) == {"transition_2026_01": "dropped"}
+    assert shop.engine.intake.revive("p", ["a"]) == []
+    assert shop.state("a") == "failed"
+
+
+@pytest.mark.parametrize("step", ["_export", "_detach", "_detached", "_drop"])
+def test_a_crash_between_export_and_drop_is_taken_up_again(shop: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
+    completed(shop, "a")
+    events = shop.events("a")
+    shop.advance(days=40)
+
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Retention, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            shop.engine.upkeep.sweep()
+    assert shop.events("a") == events
+    shop.engine.upkeep.sweep()
+    assert months(shop) == {"transition_2026_01": "dropped"}
+    assert shop.events("a") == events
+
+
+def test_a_month_whose_file_was_changed_is_not_dropped(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
+    completed(shop, "a")
+    monkeypatch.setattr(audit_months, "intact", lambda *_: False)
+    archive(shop, days=40)
+    assert months(shop) == {"transition_2026_01": "detached"}
+
+
+def test_a_file_holds_every_column_of_the_audit_trail(shop: World) -> None:
+    with shop.engine.database.begin() as connection:
+        columns = connection.scalars(
+            sa.text("select attname from pg_attribute where attrelid = 'pipeline.transition'::regclass and attnum > 0 order by attnum")
+        )
+        assert audit_months.SCHEMA.names == list(columns)
+
+
+def test_history_keeps_every_column_that_an_ended_item_has(shop: World) -> None:
+    """Whoever adds a column to a hot table decides here what becomes of it."""
+    emptied = {"hold_until", "lease_until", "executor_id"}
+    pairs = {"item_state": "item_history", "item": "body_history", "decision": "decision_history"}
+    query = "select column_name from information_schema.columns where table_schema = 'pipeline' and table_name = :table"
+    with entered(shop.engine.database) as connection:
+        for table, kept in pairs.items():
+            columns = {name: set(run(connection, query, table=name).scalars()) for name in (table, kept)}
+            assert columns[table] - emptied <= columns[kept], table
+
+
+def months(world: World) -> dict[str, str]:
+    with world.engine.database.begin() as connection:
+        rows = run(connection, "select partition, detached_at, dropped_at from pipeline.audit_export").all()
+        return {row.partition: "dropped" if row.dropped_at else "detached" if row.detached_at else "exported" for row in rows}

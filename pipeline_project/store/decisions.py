@@ -51,7 +51,15 @@ def expired_among(connection: sa.Connection, ids: Int64) -> int:
 
 
 def record(
-    connection: sa.Connection, cycle_id: int, verdict: Verdict, reason: str | None, *, ids: Int64, ranks: Int64, versions: Int64, weights: Int64
+    connection: sa.Connection,
+    cycle_id: int,
+    verdict: Verdict,
+    reason: str | None,
+    *,
+    ids: Int64,
+    ranks: Int64,
+    versions: Int64,
+    weights: Int64,
 ) -> None:
     """Append one row an item, all of one verdict. Deferred items have none: they are in the cycle's artifact."""
     if len(ids):

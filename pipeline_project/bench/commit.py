@@ -102,7 +102,7 @@ def _raw(engine: Engine, proposal: Proposal, chunk: int) -> list[Row]:
         for number, start in enumerate(range(0, len(selected), chunk)):
             at = np.sort(selected[start : start + chunk])  # in the order in which the rows lie, as ours
             with engine.database.begin() as connection:
-                arrays = {"ids": snapshot.item_ids, "versions": versions, "ranks": proposal.ranks}
+                arrays = {"ids": snapshot.item_ids, "versions": versions, "ranks": proposal.ranks.astype(np.int64)}
                 rows = {name: Bigints(values[at]) for name, values in arrays.items()}
                 connection.execute(SQL["raw_fence"], {"chunk": number}).scalar_one()
                 fresh = connection.scalar(SQL["raw_lock_items"], {"ids": rows["ids"], "versions": rows["versions"]}) or []

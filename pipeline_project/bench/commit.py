@@ -18,6 +18,7 @@ from pipeline_project.core.packing import Int64
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store import pools, statements
+from pipeline_project.store.columns import Bigints
 from pipeline_project.store.database import Database
 from pipeline_project.store.schema import administer
 
@@ -99,13 +100,14 @@ def _raw(engine: Engine, proposal: Proposal, chunk: int) -> list[Row]:
 
     def commit() -> int:
         for number, start in enumerate(range(0, len(selected), chunk)):
-            at = selected[start : start + chunk]
+            at = np.sort(selected[start : start + chunk])  # in the order in which the rows lie, as ours
             with engine.database.begin() as connection:
-                rows = {"ids": snapshot.item_ids[at].tolist(), "versions": versions[at].tolist(), "ranks": proposal.ranks[at].tolist()}
+                arrays = {"ids": snapshot.item_ids, "versions": versions, "ranks": proposal.ranks.astype(np.int64)}
+                rows = {name: Bigints(values[at]) for name, values in arrays.items()}
                 connection.execute(SQL["raw_fence"], {"chunk": number}).scalar_one()
-                fresh = connection.scalar(SQL["raw_lock_items"], rows) or []
+                fresh = connection.scalar(SQL["raw_lock_items"], {"ids": rows["ids"], "versions": rows["versions"]}) or []
                 connection.execute(SQL["raw_lock_resources"], {"fresh": fresh})
-                weights = snapshot.weights[at].tolist()
+                weights = Bigints(snapshot.weights[at])
                 connection.execute(SQL["raw_decide"], {**rows, "chunk": number, "fresh": fresh, "weights": weights})
         with engine.database.begin() as connection:
             return int(connection.scalar(sa.text("select sum(selected) from raw.cycle_chunk")) or 0)

@@ -55,7 +55,7 @@ returning cycle_id;
 -- name: raw_lock_items
 -- In id order. A row that was waited for is judged as it is then.
 select array_agg(item_id) from (
-  select s.item_id from raw.item_state s join unnest(cast(:ids as bigint[]), cast(:versions as int[])) u (item_id, version) using (item_id)
+  select s.item_id from raw.item_state s join unnest(cast(:ids as bigint[]), cast(:versions as bigint[])) u (item_id, version) using (item_id)
    where s.item_id = any (cast(:ids as bigint[])) and s.state = 'pending' and s.version = u.version
      and (s.expires_at is null or s.expires_at > (select pipeline.now()))
    order by s.item_id for no key update of s) locked;
@@ -71,7 +71,7 @@ select count(*) from (
 -- Best rank first where a resource has no room for all; then moves, audit, decisions, counters and ledger in one statement.
 with want as materialized (
   select u.item_id, u.version, u.rank, u.weight
-    from unnest(cast(:ids as bigint[]), cast(:versions as int[]), cast(:ranks as int[]), cast(:weights as bigint[]))
+    from unnest(cast(:ids as bigint[]), cast(:versions as bigint[]), cast(:ranks as bigint[]), cast(:weights as bigint[]))
          u (item_id, version, rank, weight)),
 need as materialized (
   select d.item_id, d.resource_id, d.quantity from pipeline.item_demand d

@@ -83,13 +83,14 @@ class Commit:
         self._revive(connection, positions[standing])
         fits = np.zeros(len(positions), np.bool_)
         fits[standing] = self._fitting(connection, positions[standing])
-        verdicts = np.where(fits, Verdict.SELECTED, np.where(standing, Verdict.NOFIT, Verdict.STALE))
         chosen = positions[fits]
         ids, ranks = self._snapshot.item_ids, self._proposal.ranks.astype(np.int64)
         decisions.select(connection, self._cycle_id, ids[chosen], ranks[chosen], self._snapshot.policy.ttl.hold)
         self._refuse_late(connection, ids[chosen])
-        self._record(connection, positions, verdicts.tolist())
-        self._record(connection, released, [str(Verdict.RELEASED)] * len(released))
+        self._record(connection, Verdict.SELECTED, chosen)
+        self._record(connection, Verdict.NOFIT, positions[standing & ~fits])
+        self._record(connection, Verdict.STALE, positions[~standing])
+        self._record(connection, Verdict.RELEASED, released)
         kept = int(self._snapshot.weights[self._kept()].sum()) if first else 0
         return {
             "selected": len(chosen),
@@ -142,16 +143,16 @@ class Commit:
                 f"cycle {self._proposal.cycle_key}: {late} items expired while they were selected; nothing was written, try again"
             )
 
-    def _record(self, connection: sa.Connection, positions: Int64, verdicts: list[str]) -> None:
+    def _record(self, connection: sa.Connection, verdict: Verdict, positions: Int64) -> None:
         decisions.record(
             connection,
             self._cycle_id,
+            verdict,
+            _REASONS[verdict],
             ids=self._snapshot.item_ids[positions],
-            verdicts=verdicts,
             ranks=self._proposal.ranks[positions].astype(np.int64),
             versions=self._snapshot.versions[positions],
             weights=self._snapshot.weights[positions],
-            reasons=[_REASONS[Verdict(verdict)] for verdict in verdicts],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 from psycopg.abc import Buffer
-from psycopg.adapt import Loader
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 from pipeline_project.core.packing import Int64
@@ -37,13 +38,40 @@ _BIGINT_ARRAY = 1016  # pg_type.oid of bigint[], the same in every PostgreSQL
 _TYPES = {pa.int64(): "bigint", pa.string(): "text"}
 
 
+_BIGINT = 20  # pg_type.oid of bigint
+_HEADER = np.dtype([("dimensions", ">i4"), ("nulls", ">i4"), ("of", ">i4"), ("length", ">i4"), ("first", ">i4")])
+_ELEMENT = np.dtype([("length", ">i4"), ("value", ">i8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Bigints:
+    """int64[n] as a parameter of type bigint[]. As a list it would be dumped element by element, a third of a commit's time."""
+
+    values: Int64
+
+
+class _BigintsDumper(Dumper):
+    """What _Int64Array reads, written."""
+
+    format = Format.BINARY
+    oid = _BIGINT_ARRAY
+
+    def dump(self, obj: Bigints) -> bytes:
+        elements = np.empty(len(obj.values), _ELEMENT)
+        elements["length"], elements["value"] = 8, obj.values
+        return np.array([(1, 0, _BIGINT, len(elements), 1)], _HEADER).tobytes() + elements.tobytes()
+
+
+psycopg.adapters.register_dumper(Bigints, _BigintsDumper)
+
+
 class _Int64Array(Loader):
     """bigint[] as int64[n]. On the wire: 20 bytes of header, then for each element its length and its value, big endian."""
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> Int64:
-        elements = np.frombuffer(data, np.dtype([("length", ">i4"), ("value", ">i8")]), offset=20)
+        elements = np.frombuffer(data, _ELEMENT, offset=20)
         assert (elements["length"] == 8).all(), "a null where none can be"
         return elements["value"].astype(np.int64)
 

@@ -9,63 +9,64 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.packing import Int64
 from pipeline_project.store import columns, statements
+from pipeline_project.store.columns import Bigints
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("decisions")
 
 
 def lock_items(connection: sa.Connection, ids: Int64) -> pa.Table:
-    """Lock these items in id order; then their item_id, version, state, expired (0 or 1) as they are now, in id order."""
-    connection.execute(SQL["lock_items"], {"ids": ids.tolist()})
-    types = {"item_id": pa.int64(), "version": pa.int64(), "state": pa.string(), "expired": pa.int64()}
-    return columns.read(connection, SQL["read_items"], {"ids": ids.tolist()}, types)
+    """Lock these items in id order; then their item_id, version, expired (0 or 1) as they are now, in id order."""
+    parameters = {"ids": Bigints(ids)}
+    connection.execute(SQL["lock_items"], parameters)
+    return columns.read(connection, SQL["read_items"], parameters, dict.fromkeys(("item_id", "version", "expired"), pa.int64()))
 
 
 def lock_free(connection: sa.Connection, resource_ids: Int64) -> Int64:
     """Lock these resources (ascending ids) in id order; then what is free of each now."""
-    connection.execute(SQL["lock_resources"], {"ids": resource_ids.tolist()})
-    rows = connection.execute(SQL["free"], {"ids": resource_ids.tolist()}).all()
+    parameters = {"ids": Bigints(resource_ids)}
+    connection.execute(SQL["lock_resources"], parameters)
+    rows = columns.read(connection, SQL["free"], parameters, {"free": pa.int64()})
     assert len(rows) == len(resource_ids)
-    return np.fromiter((row.free for row in rows), np.int64, len(rows))
+    return columns.integers(rows, "free")
 
 
 def select(connection: sa.Connection, cycle_id: int, ids: Int64, ranks: Int64, hold_s: int) -> None:
-    """pending -> selected, for a locked and checked set; the database's triggers take the capacity and write the audit."""
+    """pending -> selected, for a locked and checked set; the database's triggers take the capacity and write the audit.
+
+    Written in id order, as the rows lie: by rank, each would be on another page of the table and of every index but one.
+    """
     if len(ids):
-        connection.execute(SQL["select_items"], {"cycle_id": cycle_id, "ids": ids.tolist(), "ranks": ranks.tolist(), "hold_s": hold_s})
+        order = np.argsort(ids)
+        parameters = {"cycle_id": cycle_id, "ids": Bigints(ids[order]), "ranks": Bigints(ranks[order]), "hold_s": hold_s}
+        connection.execute(SQL["select_items"], parameters)
 
 
 def expired_among(connection: sa.Connection, ids: Int64) -> int:
     """How many of these locked items have run out by now."""
-    return int(connection.execute(SQL["expired_among"], {"ids": ids.tolist()}).scalar_one()) if len(ids) else 0
+    return int(connection.execute(SQL["expired_among"], {"ids": Bigints(np.sort(ids))}).scalar_one()) if len(ids) else 0
 
 
 def record(
     connection: sa.Connection,
     cycle_id: int,
+    verdict: Verdict,
+    reason: str | None,
     *,
     ids: Int64,
-    verdicts: list[str],
     ranks: Int64,
     versions: Int64,
     weights: Int64,
-    reasons: list[str | None],
 ) -> None:
-    """Append one row an item. Deferred items have none: they are in the cycle's artifact."""
-    connection.execute(
-        SQL["record"],
-        {
-            "cycle_id": cycle_id,
-            "ids": ids.tolist(),
-            "verdicts": verdicts,
-            "ranks": ranks.tolist(),
-            "versions": versions.tolist(),
-            "weights": weights.tolist(),
-            "reasons": reasons,
-        },
-    )
+    """Append one row an item, all of one verdict. Deferred items have none: they are in the cycle's artifact."""
+    if len(ids):
+        order = np.argsort(ids)
+        arrays = {"ids": ids, "ranks": ranks, "versions": versions, "weights": weights}
+        sorted_ = {name: Bigints(values[order]) for name, values in arrays.items()}
+        connection.execute(SQL["record"], {"cycle_id": cycle_id, "verdict": str(verdict), "reason": reason, **sorted_})
 
 
 def of_item(connection: sa.Connection, item_id: int) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ select count(*) from (
 
 -- name: read_items
 -- A new statement, so that state, version and the clock are those of after the wait.
-select item_id, version, state::text as state, coalesce(expires_at <= t.at, false)::int as expired
+select item_id, version, coalesce(expires_at <= t.at, false)::int as expired
   from pipeline.item_state, (select pipeline.now() as at) t
  where item_id = any (cast(:ids as bigint[])) order by item_id;
 
@@ -21,7 +21,7 @@ select resource_id, capacity - in_use - spent as free from pipeline.resource
 update pipeline.item_state s
    set state = 'selected', version = s.version + 1, cycle_id = :cycle_id, rank = u.rank, not_before = null,
        hold_until = t.at + make_interval(secs => :hold_s), reason = 'selected', detail = null
-  from unnest(cast(:ids as bigint[]), cast(:ranks as int[])) as u (item_id, rank), (select pipeline.now() as at) t
+  from unnest(cast(:ids as bigint[]), cast(:ranks as bigint[])) as u (item_id, rank), (select pipeline.now() as at) t
  where s.item_id = u.item_id;
 
 -- name: expired_among
@@ -31,9 +31,9 @@ select count(*) from pipeline.item_state
 
 -- name: record
 insert into pipeline.decision (cycle_id, item_id, verdict, rank, version, weight, reason)
-select :cycle_id, u.*
-  from unnest(cast(:ids as bigint[]), cast(:verdicts as text[]), cast(:ranks as int[]), cast(:versions as int[]),
-              cast(:weights as bigint[]), cast(:reasons as text[])) u;
+select :cycle_id, u.item_id, :verdict, u.rank, u.version, u.weight, :reason
+  from unnest(cast(:ids as bigint[]), cast(:ranks as bigint[]), cast(:versions as bigint[]), cast(:weights as bigint[]))
+       u (item_id, rank, version, weight);
 
 -- name: of_item
 select c.cycle_key, c.cycle_id, c.status::text as cycle_status, c.day, c.planned_at, c.published_at, c.artifact, p.name as pool,

@@ -80,6 +80,8 @@ def test_a_function_for_executors_reaches_its_rows_by_index(full: sa.Connection,
     nodes = [node for plan in plans if '"Plan"' in plan for node in nodes_of(json.loads(plan[plan.index("{") :])["Plan"])]
     assert indexes <= {node.get("Index Name") for node in nodes}
     assert not {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} & LARGE
+    # A plan that is kept searches an array from end to end for each row: thousands by thousands in a commit.
+    assert not [node["Filter"] for node in nodes if "item_id = ANY ($" in node.get("Filter", "")]
 
 
 EXPLAINED = {

@@ -65,10 +65,15 @@ end $$;
 --   request  a name for this very call, such as a UUID: asked again with it, whoever lost the answer gets it again, as far as the
 --            leases live
 --   keys     take only these items
+-- Plans are kept, here and in `complete` and `record_moves`: by itself PostgreSQL plans each statement that is given an array or a
+-- LIMIT anew at each call, a third of the cost of a claim of one item. A plan that is kept does not know how small the LIMIT is and
+-- might sort all that is selected; without sorting, only item_state_ready has the order. Nor does it know how long an array is, and
+-- searches it from end to end for each row that it filters: so any(array) only as the condition of an index, never of a scan.
 create function pipeline.claim(
   pool text, executor text, most int default 1, ttl interval default null, request text default null, keys text[] default null
 ) returns table (item text, token bigint, payload jsonb, lease_until timestamptz, attempt int)
-  language plpgsql security definer set search_path = pipeline, pg_temp as $$
+  language plpgsql security definer set search_path = pipeline, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_sort = off set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   number int;
@@ -101,7 +106,10 @@ begin
       return;
     end if;
   end if;
-  lease := coalesce(ttl, make_interval(secs => (policy_of(number) ->> 'lease')::bigint));
+  if ttl is null then  -- of policy_of only this, a claim is called that often
+    select make_interval(secs => pipeline.seconds(coalesce(y.document #>> '{ttl,lease}', '5m'))) into lease
+      from policy y where y.pool_id = number order by y.version desc limit 1;
+  end if;
   at := pipeline.now();  -- no lock is waited for from here on
   -- Best rank first. SKIP LOCKED, so that executors never wait for each other; expiry, hold and publication are judged here again,
   -- because sweeping is only housekeeping. The status by a subquery of its own: a join might be planned from the cycles' side.
@@ -118,7 +126,7 @@ begin
        where k.pool_id = number and k.key = any (keys) and s.state = 'selected' and s.hold_until > at
          and (s.expires_at is null or s.expires_at > at) and (s.not_before is null or s.not_before <= at)
          and (select c.status from cycle c where c.cycle_id = s.cycle_id) = 'published'
-       order by s.rank, s.item_id limit most for no key update of s skip locked) p;
+       order by s.rank + 0, s.item_id limit most for no key update of s skip locked) p;  -- + 0: not by all ranks
   end if;
   if taken is null then
     return;
@@ -187,7 +195,8 @@ $$;
 -- whose lease has lapsed is still completed while nobody has taken the item back.
 create function pipeline.complete(pool text, items text[], tokens bigint[], results jsonb default null, executor text default null)
   returns table (item text, token bigint, accepted boolean, state text, reason text)
-  language plpgsql security definer set search_path = pipeline, pg_temp as $$
+  language plpgsql security definer set search_path = pipeline, pg_temp set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
   number int := claims_of(pool, items, tokens, executor);
@@ -352,7 +361,7 @@ drop trigger item_moves on pipeline.item_state;
 
 create or replace function pipeline.record_moves() returns trigger language plpgsql security definer
   set search_path = pipeline, pg_temp
-  set enable_nestloop = off as $$
+  set enable_nestloop = off set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   illegal bigint;
   what text;
@@ -406,10 +415,10 @@ begin
 
   select array_agg(t.resource_id), array_agg(t.delta), array_agg(t.spend) into touched, deltas, spends
     from (select d.resource_id,
-                 sum(case when n.state = 'selected' then d.quantity else -d.quantity end) as delta,
-                 sum(case when n.state = 'completed' then d.quantity else 0 end) as spend
+                 sum(case when n.state = 'selected' then d.quantity else -d.quantity end)::bigint as delta,
+                 sum(case when n.state = 'completed' then d.quantity else 0 end)::bigint as spend
             from after_rows n join item_demand d using (item_id, revision)
-           where n.item_id = any (moved) and d.item_id = any (moved)
+           where d.item_id = any (moved)
            group by d.resource_id) t;
   -- In id order, after the items: the one lock order of this schema.
   perform from resource r where r.resource_id = any (touched) order by r.resource_id for no key update;

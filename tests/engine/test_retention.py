@@ -383,6 +383,14 @@ def test_a_file_holds_every_column_of_the_audit_trail(shop: World) -> None:
         assert audit_months.SCHEMA.names == list(columns)
 
 
+def test_autovacuum_comes_before_a_table_has_grown_by_much(shop: World) -> None:
+    """Rows leave these tables; the default waits for a fifth of them."""
+    option = "(select option_value::float from pg_options_to_table(reloptions) where option_name = 'autovacuum_vacuum_scale_factor')"
+    query = f"select coalesce({option}, 0.2) from pg_class where oid = cast(:table as regclass)"  # noqa: S608  # our own names
+    with entered(shop.engine.database) as connection:
+        assert {table: share for table in HOT if (share := run(connection, query, table=f"pipeline.{table}").scalar_one()) > 0.05} == {}
+
+
 def test_history_keeps_every_column_that_an_ended_item_has(shop: World) -> None:
     """Whoever adds a column to a hot table decides here what becomes of it."""
     emptied = {"hold_until", "lease_until", "executor_id"}

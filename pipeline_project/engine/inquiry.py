@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,9 +42,13 @@ update pipeline.item_state set state = 'selected', version = version + 1, cycle_
 
 @dataclass(slots=True)
 class Seen:
-    """What the watchers saw: longest wait in ms by kind of statement, how many there were, when each lock was first and last held."""
+    """What the watchers saw: longest wait in ms by kind of statement, how many there were, when each lock was first and last held.
+
+    refused  why a watcher's statement failed, which ends its watch: a deadlock with the migration
+    """
 
     longest: dict[str, float] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
     statements: int = 0
     locks: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
@@ -71,6 +75,7 @@ def measure(database: Database, items: int, revision: str) -> dict[str, Any]:
             "longest_read_ms": round(seen.longest.get("read", 0), 1),
             "longest_move_ms": round(seen.longest.get("move", 0), 1),
             "statements": seen.statements,
+            "refused": seen.refused,
             "locks": locks,
         }
 
@@ -80,7 +85,7 @@ def watched(database: Database, items: int) -> Iterator[Seen]:
     """Both watchers at work during the block."""
     seen, stop = Seen(), threading.Event()
     tasks = (lambda: _use(database, items, seen, stop), lambda: _look(database, seen, stop))
-    threads = [threading.Thread(target=_until_closed, args=(task,), daemon=True) for task in tasks]
+    threads = [threading.Thread(target=_until_refused, args=(task, seen), daemon=True) for task in tasks]
     for thread in threads:
         thread.start()
     try:
@@ -91,9 +96,11 @@ def watched(database: Database, items: int) -> Iterator[Seen]:
             thread.join(120)
 
 
-def _until_closed(task: Callable[[], None]) -> None:
-    with suppress(SQLAlchemyError):  # a watcher that fails has seen what it has seen; the row says how many statements ran
+def _until_refused(task: Callable[[], None], seen: Seen) -> None:
+    try:
         task()
+    except SQLAlchemyError as failure:
+        seen.refused.append(str(failure).splitlines()[0])
 
 
 def _use(database: Database, items: int, seen: Seen, stop: threading.Event) -> None:

@@ -36,6 +36,7 @@ def measure(engine: Engine, items: int) -> list[dict[str, Any]]:
     _keep(engine, "300d")
     first = timed("db check --full", upkeep.check_all, lambda _: items)
     assert not first.violated, first.violated
+    timed("sweep, the whole trail is sealed", upkeep.sweep, lambda swept: swept["sealed"])
     timed("sweep, nothing to do", upkeep.sweep, lambda _: 0)
     _touch(engine, 10_000)
     timed("db check, 10,000 items moved", upkeep.check_new, lambda checked: items if checked.items is None else checked.items)

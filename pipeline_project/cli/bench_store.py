@@ -89,7 +89,7 @@ def plans(items: Items = 1_000_000, as_json: console.Json = False) -> None:
 
 @app.command("store", epilog=examples("pipeline bench store", "pipeline bench store --items 100000 --json"))
 def store(items: Items = 1_000_000, as_json: console.Json = False) -> None:
-    """Seconds of a full check, an incremental one, a sweep with nothing to do and one that archives, on a large store."""
+    """Seconds of a full check and an incremental one; of sweeps that seal the trail, do nothing, and archive: on a large store."""
     from pipeline_project import settings
     from pipeline_project.bench.large import throwaway
     from pipeline_project.bench.upkeep import measure

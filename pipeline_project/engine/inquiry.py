@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
@@ -112,16 +114,20 @@ class Inquiry:
     def timeline(self, pool: str, key: str) -> list[Row]:
         """Every recorded move of an item, those in months that have left the database included."""
         with self._database.begin() as connection:
-            item = items.find(connection, pools.find(connection, pool), key)
-            before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
-            return before + audit.timeline(connection, item["item_id"])
+            return self._moves(connection, items.find(connection, pools.find(connection, pool), key))
+
+    def _moves(self, connection: sa.Connection, item: Row) -> list[Row]:
+        before = audit_months.moves(connection, self._artifacts, item["item_id"]) if item["archived_at"] else []
+        return before + audit.timeline(connection, item["item_id"])
 
     def beside(self, pool: str, key: str) -> list[Row]:
         """Events of the pool that mattered to an item: policies, pauses, its cycles, capacities of what it demands."""
         with self._database.begin() as connection:
             found = pools.find(connection, pool)
             item = items.find(connection, found, key)
-            return audit.beside(connection, found, item["item_id"], ended=item["state"] in ENDED)
+            moves = self._moves(connection, item)
+            until = moves[-1]["at"] if item["state"] in ENDED else None
+            return audit.beside(connection, found, item["item_id"], since=moves[0]["at"], until=until)
 
     def resources(self, pool: str | None) -> list[Row]:
         with self._database.begin() as connection:
@@ -240,7 +246,7 @@ class Inquiry:
             recorded = {row["cycle_key"]: row for row in decisions.of_item(connection, item["item_id"])}
             mates = items.members(connection, item["bundle_id"]) if item["bundle_id"] else []
             seen_by = decisions.cycles_since(connection, found, item["submitted_at"], most=CYCLES_SEARCHED)
-            last = audit.timeline(connection, item["item_id"])[-1]
+            last = self._moves(connection, item)[-1]
         verdicts = []
         for cycle in seen_by:
             verdict = recorded.get(cycle["cycle_key"]) or self._deferred(found, cycle["cycle_key"], item["item_id"])

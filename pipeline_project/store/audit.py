@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,9 +18,9 @@ def timeline(connection: sa.Connection, item_id: int) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(SQL["timeline"], {"item_id": item_id}).mappings()]
 
 
-def beside(connection: sa.Connection, pool: Pool, item_id: int, *, ended: bool) -> list[dict[str, Any]]:
-    """What happened to the pool, and mattered to an item, from its submission to its end (or until now), oldest first."""
-    parameters = {"pool_id": pool.pool_id, "item_id": item_id, "ended": ended}
+def beside(connection: sa.Connection, pool: Pool, item_id: int, *, since: datetime, until: datetime | None) -> list[dict[str, Any]]:
+    """What happened to the pool, and mattered to an item, from its submission to its end (None = until now), oldest first."""
+    parameters = {"pool_id": pool.pool_id, "item_id": item_id, "since": since, "until": until}
     return [dict(row) for row in connection.execute(SQL["beside"], parameters).mappings()]
 
 

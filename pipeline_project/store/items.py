@@ -18,19 +18,23 @@ SQL = statements.load("items")
 
 def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any]:
     """Everything about one item, archived or not: its demands, the result that its executor brought, or the error. Raises Unknown."""
+    item = _hot(connection, pool, key) or history.find(connection, pool, key)
+    if item is None:
+        raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
+    detail = item["detail"]
+    return {
+        **item,
+        "result": detail if item["state"] == "completed" else None,
+        "error": detail.get("error") if isinstance(detail, dict) and item["reason"] in ("failed", "lease lost") else None,
+    }
+
+
+def _hot(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any] | None:
     row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()
     if row is None:
-        if archived := history.find(connection, pool, key):
-            return archived
-        raise Unknown(f"item {key!r}: pool {pool.name} has none of that key; see `pipeline items list --pool {pool.name}`")
+        return None
     demands = connection.execute(SQL["demands"], {"item_id": row["item_id"], "revision": row["revision"]}).mappings()
-    detail = row["detail"]
-    return {
-        **row,
-        "result": detail if row["state"] == "completed" else None,
-        "error": detail.get("error") if isinstance(detail, dict) and row["reason"] in ("failed", "lease lost") else None,
-        "demands": [dict(demand) for demand in demands],
-    }
+    return {**row, "demands": [dict(demand) for demand in demands]}
 
 
 def listing(connection: sa.Connection, pool: Pool, *, state: str | None = None, most: int = 1000) -> list[dict[str, Any]]:

@@ -3,6 +3,9 @@
 -- fixed, with temporary tables last, so that nothing of the caller's stands in for anything of ours. Policies are read inside.
 -- Lock order: the executor's row, items by id, resources by id (by the trigger of the move).
 
+-- At once what is needed in the end: whoever has read items and goes on to move them would wait for us, and we for them.
+lock table pipeline.executor, pipeline.item_state in access exclusive mode;
+
 alter table pipeline.executor add column lost_at timestamptz;  -- the sweep took its last claim back; its next sign of life clears it
 
 -- What an executor holds, and by which request: for heartbeats and for claims that are asked for again.

@@ -23,3 +23,15 @@ create table pipeline.table_size (
 
 grant select on pipeline.check_mark, pipeline.table_size to pipeline_writer, pipeline_reader, pipeline_operator;
 grant insert, update on pipeline.check_mark, pipeline.table_size to pipeline_writer;
+
+-- Room for moves. No move of an item is a HOT update, whatever room its page has: `state` is in the condition of every index of item_state.
+-- Room only keeps the new version on the same page. 20,000 items submitted, selected, claimed and completed by hundreds, a vacuum at each
+-- tenth, pages of the heap afterwards: 537 with fillfactor 100, 411 with 90, 480 with the 70 that it had; without any vacuum 1070, 731, 842;
+-- its indexes differ by less than 7 %. `resource` keeps its 50: of its updates 94 % are HOT, with 90 they were 75 %, with 100 60 %.
+alter table pipeline.item_state set (fillfactor = 90);
+
+-- Rows leave these tables now, a day's worth at a time. By default a fifth of a table has to be dead before autovacuum looks, which is
+-- then how much larger than needed it stays; item_state has 2 % since 0001. The audit trail has no dead rows, and history hardly any.
+alter table pipeline.item set (autovacuum_vacuum_scale_factor = 0.05);
+alter table pipeline.item_demand set (autovacuum_vacuum_scale_factor = 0.05);
+alter table pipeline.decision set (autovacuum_vacuum_scale_factor = 0.05);

@@ -265,7 +265,8 @@ begin
   moved := cardinality(ids);
 end $$;
 
--- Back into the hot tables, whole bundles: for a revival. Not what has lost its audit trail to a detached month. Ids that came back.
+-- Back into the hot tables, whole bundles: for a revival. Not what has lost any of its audit trail to a detached month: replaying the
+-- trail gives the present. Months leave in order, so whoever still has its submission has everything. Ids that came back.
 create function pipeline.recall(wanted bigint[]) returns bigint[] language plpgsql security definer
   set search_path = pipeline, pg_temp as $$
 declare ids bigint[];
@@ -278,7 +279,7 @@ begin
      order by h.item_id for no key update) found;
   select array_agg(e.item_id) into ids
     from (select h.item_id, bool_and(t.item_id is not null) over (partition by coalesce(h.bundle_id, -h.item_id)) as whole
-            from item_history h left join transition t on t.item_id = h.item_id and t.version = h.version
+            from item_history h left join transition t on t.item_id = h.item_id and t.version = 1
            where h.item_id = any (ids)) e
    where e.whole;
   if ids is null then

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline_project.core.errors import PipelineError, Retryable
 from pipeline_project.engine.cycle import Cycles
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.engine import Engine
 from tests.chaos.acts import reaper
 from tests.chaos.depth import Depth
@@ -103,6 +104,12 @@ def commit_x_rollback(world: World) -> tuple[Deed, Deed]:
     world.submit("b", 2, {"node": 1})
     key = str(world.engine.cycles.plan(world.pool)["cycle"])
     return commit(world, key), partial(another_owner(world).rollback, before, pool=world.pool)
+
+
+def commit_x_claim(world: World) -> tuple[Deed, Deed]:
+    """Claimed before the whole cycle is published, there is nothing; afterwards both are there."""
+    claim = partial(world.engine.execution.claim, world.pool, "e", most=9)
+    return commit(world, planned(world)), lambda: [row["item"] for row in claim()]
 
 
 def live_x_reprocess(world: World) -> tuple[Deed, Deed]:
@@ -191,6 +198,7 @@ PAIRS: list[Setting] = [
     commit_x_lowered_with_release,
     commit_x_revise,
     commit_x_rollback,
+    commit_x_claim,
     live_x_reprocess,
     claim_x_rollback,
     complete_x_lapse,
@@ -277,7 +285,11 @@ def theatre(simulation: Any, engine: Engine) -> Iterator[Theatre]:
 
 
 @pytest.mark.parametrize("setting", PAIRS, ids=lambda setting: setting.__name__)
-def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(theatre: Theatre, depth: Depth, setting: Setting) -> None:
+def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(
+    theatre: Theatre, depth: Depth, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They meet between two chunks of a commit, too; one of a bundle is never smaller than that.
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: 3 if "member" in setting.__name__ else 1)
     serial = [theatre.serial(setting, swapped=swapped) for swapped in (False, True)]
     for swapped in (False, True):
         _, alone = theatre.interleaved(setting, STEPS_LIMIT, swapped=swapped)

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pipeline_project.core.errors import PipelineError, Retryable
-from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.commit import Commit
+from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
 from tests.chaos.acts import reaper
 from tests.chaos.depth import Depth
@@ -152,6 +152,15 @@ def commit_x_late_member(world: World) -> tuple[Deed, Deed]:
     return commit(world, key), lambda: len(world.submit_all(late).refused)
 
 
+def commit_x_bundle_cancelled(world: World) -> tuple[Deed, Deed]:
+    """One of its members is cancelled: before the commit both are stale, after it both had been selected."""
+    world.resources(node=3)
+    world.submit("a", 9, {"node": 1})
+    world.bundle("crew", "x", "y", demands={"node": 1})
+    key = str(world.engine.cycles.plan(world.pool)["cycle"])
+    return commit(world, key), lambda: world.engine.intake.cancel(world.pool, ["x"])
+
+
 def cycle_x_last_member(world: World) -> tuple[Deed, Deed]:
     """The last member of a bundle comes before the cycle looks, and all are selected, or after it, and none is."""
     world.resources(node=3)
@@ -203,10 +212,15 @@ PAIRS: list[Setting] = [
     claim_x_rollback,
     complete_x_lapse,
     commit_x_late_member,
+    commit_x_bundle_cancelled,
     cycle_x_last_member,
     commit_x_takeover,
     sweep_x_sweep,
 ]
+
+
+CHUNKS: dict[Setting, int] = {commit_x_late_member: 2, commit_x_bundle_cancelled: 2, cycle_x_last_member: 3}
+"""Items a transaction of a commit selects, so that calls meet between two of them; a bundle is never larger."""
 
 
 # -- how they are played
@@ -288,8 +302,8 @@ def theatre(simulation: Any, engine: Engine) -> Iterator[Theatre]:
 def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(
     theatre: Theatre, depth: Depth, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # They meet between two chunks of a commit, too; one of a bundle is never smaller than that.
-    monkeypatch.setattr(Commit, "_chunk_size", lambda _: 3 if "member" in setting.__name__ else 1)
+    chunk = CHUNKS.get(setting, 1)
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: chunk)
     serial = [theatre.serial(setting, swapped=swapped) for swapped in (False, True)]
     for swapped in (False, True):
         _, alone = theatre.interleaved(setting, STEPS_LIMIT, swapped=swapped)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_project.core.errors import PipelineError, Retryable
+from pipeline_project.core.errors import Fenced, PipelineError, Retryable
 from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
@@ -314,3 +314,20 @@ def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(
     with theatre.engine.database.begin() as connection:
         run(connection, "select pg_stat_force_next_flush()")
         assert run(connection, "select deadlocks from pg_stat_database where datname = current_database()").scalar_one() == 0
+
+
+def test_who_lost_its_cycle_between_two_chunks_writes_no_other(world: World) -> None:
+    """The status is still `committing`, for the new owner is at it: nothing but the fence tells the old one."""
+    key = planned(world)
+    old, new = another_owner(world), another_owner(world)
+    proposal = world.engine.artifacts.load_proposal(world.pool, key)
+    cycle, fence = old._begin(world.pool, proposal)
+    assert fence is not None
+    world.advance(seconds=61)
+    (lapsed,) = new._lapsed(world.pool)
+    assert new._take_over(lapsed) == fence + 1
+    with pytest.raises(Fenced):
+        Commit(world.engine.database, proposal, cycle["cycle_id"], fence).run()
+    assert set(world.states().values()) == {"pending"}
+    world.advance(seconds=61)
+    assert world.engine.cycles.finish_lapsed() == [key]

@@ -51,7 +51,7 @@ class Commit:
         """Item positions to select, in rank order; a bundle is never cut."""
         selected = self._proposal.selected()
         selected = selected[~self._snapshot.held[selected]]
-        size = self._snapshot.policy.limits.chunk
+        size = self._chunk_size()
         if self._snapshot.held.any() or len(selected) <= size:
             yield selected
             return
@@ -61,6 +61,10 @@ class Commit:
             cut = int(starts[starts <= size][-1]) if len(selected) > size else len(selected)
             yield selected[:cut]
             selected, starts = selected[cut:], starts[starts >= cut] - cut
+
+    def _chunk_size(self) -> int:
+        """Tests of what happens between two chunks ask for a few items instead of the thousand that a policy may go down to."""
+        return self._snapshot.policy.limits.chunk
 
     @repeatable
     def _chunk(self, number: int, positions: Int64) -> dict[str, int]:

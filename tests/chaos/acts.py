@@ -15,9 +15,16 @@ from typing import Any, Final
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
+from pipeline_project.engine.retention import Retention
+from pipeline_project.engine.transactions import repeatable
 from pipeline_project.engine.upkeep import Upkeep
+from pipeline_project.store import pools
+from pipeline_project.store.pools import Pool
 from tests.chaos.breaking import Broken, at_step, fail
 from tests.world import World
+
+CHUNK: Final = 2
+"""Items that one transaction of a commit selects: d by itself, for the bundle that follows it would be cut."""
 
 POLICY: Final = {"ttl": {"hold": "300d", "lease": "300d"}, "solver": {"steps": 100_000}, "retries": {"backoff": "0s"}}
 
@@ -37,14 +44,14 @@ class Act:
 
 
 def furnished(engine: Engine, pool: str) -> World:
-    """A bundle (x, y), c that finds no room beside it, and d."""
+    """d, a bundle (x, y) that is worth less, and c that finds no room beside them."""
     engine.intake.create_pool(pool, Policy.from_document(POLICY, "test"))
     world = World(engine, pool)
     world.resources(node=3)
     world.resources(kind="consumable", fuel=9)
-    world.bundle("crew", "x", "y", weight=5, demands={"node": 1, "fuel": 1})
+    world.bundle("crew", "x", "y", demands={"node": 1, "fuel": 1})
     world.submit("c", 1, {"node": 1})
-    world.submit("d", 2, {"node": 1})
+    world.submit("d", 3, {"node": 1})
     return world
 
 
@@ -137,7 +144,7 @@ def _rolled_back(world: World) -> None:
 
 
 def _day_to_decide_again(world: World) -> str:
-    """c is worth most now, and nothing else that the day's cycle saw may stay beside it and the bundle."""
+    """c is worth most now, and the bundle cannot stay beside it and d."""
     world.cycle()
     world.engine.intake.revise(world.pool, "c", {"weight": 7})
     return world.now().date().isoformat()
@@ -148,8 +155,8 @@ def _reprocess(world: World, day: str) -> None:
 
 
 def _reprocessed(world: World) -> None:
-    _events(world, x="submit select", y="submit select", c="submit revise select", d="submit select release")
-    _use(world, 3, 2)
+    _events(world, x="submit select release", y="submit select release", c="submit revise select", d="submit select")
+    _use(world, 2, 0)
 
 
 def _something_to_sweep(world: World) -> None:
@@ -164,17 +171,30 @@ def _something_to_sweep(world: World) -> None:
     world.advance(seconds=61)
 
 
+class OfOnePool(Retention):
+    """Looks at this pool alone: what it would find in the hundred others is their business."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.engine.database, world.engine.artifacts)
+        self._pool = world.pool
+
+    @repeatable
+    def _pools(self) -> list[Pool]:
+        with self._database.begin() as connection:
+            return [pools.find(connection, self._pool)]
+
+
 class Reaper(Upkeep):
-    """Without a look at the artifacts of every pool: it writes nothing to the database, and here there are a hundred pools."""
-
-    def _drop_artifacts(self) -> int:
-        return 0
-
-
-def reaper(world: World) -> Reaper:
     """Another owner than the world's own."""
-    cycles = Cycles(world.engine.database, world.engine.artifacts, "UTC")
-    return Reaper(world.engine.database, world.engine.artifacts, cycles)
+
+    def __init__(self, world: World) -> None:
+        engine = world.engine
+        super().__init__(engine.database, engine.artifacts, Cycles(engine.database, engine.artifacts, "UTC"), engine.audit)
+        self._retention = OfOnePool(world)
+
+
+def reaper(world: World) -> Upkeep:
+    return Reaper(world)
 
 
 def _swept(world: World) -> None:
@@ -213,8 +233,8 @@ def _cancelled(world: World) -> None:
 
 
 def _lowered(world: World) -> None:
-    _events(world, x="submit select", y="submit select", c="submit", d="submit select release")
-    _use(world, 2, 2)
+    _events(world, x="submit select release", y="submit select release", c="submit", d="submit select")
+    _use(world, 1, 0)
 
 
 ACTS: Final[dict[str, Act]] = {

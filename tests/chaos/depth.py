@@ -12,7 +12,7 @@ import pytest
 
 T = TypeVar("T")
 
-FEW: Final = 10
+FEW: Final = 20
 """Of so many points a short run takes one."""
 
 

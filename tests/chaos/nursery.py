@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
-from tests.chaos.acts import ACTS
+from tests.chaos.acts import ACTS, CHUNK
 from tests.chaos.breaking import at_step, die
 from tests.world import World
 
@@ -50,6 +51,7 @@ def engine_at(url: str, artifacts: str) -> Engine:
 
 
 def main() -> None:
+    Commit._chunk_size = lambda _: CHUNK  # type: ignore[method-assign]  # in this process alone
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pipeline_project.core.errors import PipelineError, Refused, Retryable, StalePlan
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.engine import Engine
 from pipeline_project.solvers.portfolio import solve
 from pipeline_project.solvers.solver import Budget
@@ -28,6 +29,9 @@ from tests.solvers.packing_problems import random_problem
 
 CYCLE_LEASE_S: Final = 2
 """A cycle whose owner was killed is taken over after so long; a minute, where nobody kills for sport."""
+
+CHUNK: Final = 2
+"""Items that one transaction of a commit selects, so that a cycle of a few has several. Whoever takes it over must cut it alike."""
 
 POLICY: Final[dict[str, Any]] = {
     "ttl": {"hold": "1s", "lease": "1s"},
@@ -151,6 +155,7 @@ class Troupe:
 
 
 def main() -> None:
+    Commit._chunk_size = lambda _: CHUNK  # type: ignore[method-assign]  # in this process and its children
     solve(random_problem(1, n=30, m=6, rows=2), Budget(steps=POLICY["solver"]["steps"]), 0, None)  # every child has the compiled loops
     for line in sys.stdin:
         request = json.loads(line)

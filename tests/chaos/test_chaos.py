@@ -13,10 +13,11 @@ import pytest
 
 from pipeline_project.core.errors import Retryable, StalePlan
 from pipeline_project.core.policy import Policy
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store import cycles
 from tests.chaos.depth import Depth
-from tests.chaos.parts import CYCLE_LEASE_S, PARTS, POLICY, RESOURCES, Troupe
+from tests.chaos.parts import CHUNK, CYCLE_LEASE_S, PARTS, POLICY, RESOURCES, Troupe
 from tests.store.planting import run
 from tests.world import entered
 
@@ -31,6 +32,7 @@ ROUNDS_MAX = 150
 @pytest.fixture
 def pool(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(cycles, "LEASE_S", CYCLE_LEASE_S)
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: CHUNK)
     engine.intake.create_pool("p", Policy.from_document(POLICY, "test"))
     engine.intake.put_resources("p", RESOURCES)
     engine.intake.submit("p", [{"key": "first", "weight": 1, "demands": {"r0": 1}}])

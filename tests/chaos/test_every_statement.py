@@ -17,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import PipelineError
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
-from tests.chaos.acts import ACTS, Act, furnished
+from tests.chaos.acts import ACTS, CHUNK, Act, furnished
 from tests.chaos.breaking import NEVER, Broken, at_step, fail, terminator
 from tests.chaos.crashing import crash, database_of_its_own
 from tests.chaos.depth import Depth
@@ -70,6 +71,12 @@ class Bench:
             except Exception as failure:
                 failure.add_note(f"broken at point {n}")
                 raise
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit is broken between two chunks, too."""
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: CHUNK)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies
+from hypothesis import HealthCheck, Phase, settings, strategies
 from hypothesis import seed as seeded
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
@@ -256,9 +256,11 @@ def test_whatever_is_called_in_whatever_order_it_is_as_foretold(simulated: Engin
         engine = simulated
 
     examples = 10 if depth.soak_s is None else max(10, int(depth.soak_s))
+    shrinking = (Phase.shrink,) if depth.soak_s else ()  # it takes minutes, longer than a test may; `--seed` brings the failure back
     deep = settings(
         max_examples=examples,
         stateful_step_count=30,
+        phases=(Phase.generate, *shrinking),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

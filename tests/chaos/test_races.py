@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_project.core.errors import PipelineError, Retryable
+from pipeline_project.core.errors import Fenced, PipelineError, Retryable
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
 from tests.chaos.acts import reaper
@@ -105,6 +106,12 @@ def commit_x_rollback(world: World) -> tuple[Deed, Deed]:
     return commit(world, key), partial(another_owner(world).rollback, before, pool=world.pool)
 
 
+def commit_x_claim(world: World) -> tuple[Deed, Deed]:
+    """Claimed before the whole cycle is published, there is nothing; afterwards both are there."""
+    claim = partial(world.engine.execution.claim, world.pool, "e", most=9)
+    return commit(world, planned(world)), lambda: [row["item"] for row in claim()]
+
+
 def live_x_reprocess(world: World) -> tuple[Deed, Deed]:
     """Both want the place that became free: the live cycle for a newcomer, the reprocess for what the day's cycle saw."""
     planned(world)
@@ -143,6 +150,15 @@ def commit_x_late_member(world: World) -> tuple[Deed, Deed]:
     key = str(world.engine.cycles.plan(world.pool)["cycle"])
     late = {"key": "z", "weight": 1, "demands": {"node": 1}, "bundle_key": "crew", "bundle_size": 2}
     return commit(world, key), lambda: len(world.submit_all(late).refused)
+
+
+def commit_x_bundle_cancelled(world: World) -> tuple[Deed, Deed]:
+    """One of its members is cancelled: before the commit both are stale, after it both had been selected."""
+    world.resources(node=3)
+    world.submit("a", 9, {"node": 1})
+    world.bundle("crew", "x", "y", demands={"node": 1})
+    key = str(world.engine.cycles.plan(world.pool)["cycle"])
+    return commit(world, key), lambda: world.engine.intake.cancel(world.pool, ["x"])
 
 
 def cycle_x_last_member(world: World) -> tuple[Deed, Deed]:
@@ -191,14 +207,20 @@ PAIRS: list[Setting] = [
     commit_x_lowered_with_release,
     commit_x_revise,
     commit_x_rollback,
+    commit_x_claim,
     live_x_reprocess,
     claim_x_rollback,
     complete_x_lapse,
     commit_x_late_member,
+    commit_x_bundle_cancelled,
     cycle_x_last_member,
     commit_x_takeover,
     sweep_x_sweep,
 ]
+
+
+CHUNKS: dict[Setting, int] = {commit_x_late_member: 2, commit_x_bundle_cancelled: 2, cycle_x_last_member: 3}
+"""Items a transaction of a commit selects, so that calls meet between two of them; a bundle is never larger."""
 
 
 # -- how they are played
@@ -277,7 +299,11 @@ def theatre(simulation: Any, engine: Engine) -> Iterator[Theatre]:
 
 
 @pytest.mark.parametrize("setting", PAIRS, ids=lambda setting: setting.__name__)
-def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(theatre: Theatre, depth: Depth, setting: Setting) -> None:
+def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(
+    theatre: Theatre, depth: Depth, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = CHUNKS.get(setting, 1)
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: chunk)
     serial = [theatre.serial(setting, swapped=swapped) for swapped in (False, True)]
     for swapped in (False, True):
         _, alone = theatre.interleaved(setting, STEPS_LIMIT, swapped=swapped)
@@ -288,3 +314,20 @@ def test_wherever_two_calls_meet_it_is_as_if_one_had_come_after_the_other(theatr
     with theatre.engine.database.begin() as connection:
         run(connection, "select pg_stat_force_next_flush()")
         assert run(connection, "select deadlocks from pg_stat_database where datname = current_database()").scalar_one() == 0
+
+
+def test_who_lost_its_cycle_between_two_chunks_writes_no_other(world: World) -> None:
+    """The status is still `committing`, for the new owner is at it: nothing but the fence tells the old one."""
+    key = planned(world)
+    old, new = another_owner(world), another_owner(world)
+    proposal = world.engine.artifacts.load_proposal(world.pool, key)
+    cycle, fence = old._begin(world.pool, proposal)
+    assert fence is not None
+    world.advance(seconds=61)
+    (lapsed,) = new._lapsed(world.pool)
+    assert new._take_over(lapsed) == fence + 1
+    with pytest.raises(Fenced):
+        Commit(world.engine.database, proposal, cycle["cycle_id"], fence).run()
+    assert set(world.states().values()) == {"pending"}
+    world.advance(seconds=61)
+    assert world.engine.cycles.finish_lapsed() == [key]

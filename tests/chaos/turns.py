@@ -26,6 +26,10 @@ STEPS_LIMIT: Final = 300
 """No call has so many: a race that never ends is told from one that does."""
 
 
+class PlayOver(Exception):
+    """Nobody watches any more."""
+
+
 class Player:
     """A call in a thread of its own, which stops before each statement and each COMMIT until it is granted one more step."""
 
@@ -35,6 +39,7 @@ class Player:
         self.steps = 0
         self.answer: Any = None
         self.failure: Exception | None = None
+        self._left = False
         self._act = act
         self._news = threading.Condition()
         self._standing: Literal["running"] | Standing = "running"
@@ -48,9 +53,20 @@ class Player:
         """Called by the player's own thread before a step."""
         with self._news:
             self.backend = backend
-            self._standing = "paused"
+            if not self._left:
+                self._standing = "paused"
+                self._news.notify_all()
+                granted = self._news.wait_for(lambda: self._left or self._standing == "running", PATIENCE_S)
+                assert granted, f"{self.name} was never granted its next step"
+            if self._left:
+                raise PlayOver(self.name)
+
+    def leave(self) -> None:
+        """The play is over for it: it fails before its next step, and so holds no lock of those who come after."""
+        with self._news:
+            self._left = True
+            self._standing = "done"
             self._news.notify_all()
-            assert self._news.wait_for(lambda: self._standing == "running", PATIENCE_S), f"{self.name} was never granted its next step"
 
     def begin(self) -> None:
         """Up to before its first step."""
@@ -102,18 +118,26 @@ class Stage:
         """
         ahead, whole = (Player(name, act) for name, act in (("first", first), ("second", second)))
         with self._watched():
-            self._enter(ahead)
-            while not ahead.done and ahead.steps < steps:
-                self._step(ahead, whole)
-            self._enter(whole)
-            while not whole.done:
-                if self._step(whole, ahead) == "blocked":
-                    self._step(ahead, whole)
-            while not ahead.done:
-                self._step(ahead, whole)
-            for player in (ahead, whole):
-                player.thread.join(PATIENCE_S)
+            try:
+                self._play(ahead, whole, steps)
+            except BaseException:
+                for player in (ahead, whole):
+                    player.leave()
+                raise
         return ahead, whole
+
+    def _play(self, ahead: Player, whole: Player, steps: int) -> None:
+        self._enter(ahead)
+        while not ahead.done and ahead.steps < steps:
+            self._step(ahead, whole)
+        self._enter(whole)
+        while not whole.done:
+            if self._step(whole, ahead) == "blocked":
+                self._step(ahead, whole)
+        while not ahead.done:
+            self._step(ahead, whole)
+        for player in (ahead, whole):
+            player.thread.join(PATIENCE_S)
 
     def close(self) -> None:
         self._watcher.dispose()

@@ -18,7 +18,7 @@ BESIDE: Final = "beside"
 BACKLOG: Final = 200
 LOOK_S: Final = 0.02
 WAIT_S: Final = 180.0
-PHASE_S: Final = 10.0
+PHASE_S: Final = 5.0
 """Changes come at no particular moment of the sensor's turn, so each waits for a random part of it."""
 
 

@@ -56,7 +56,9 @@ def cycle(
 
 @app.command(
     "latency",
-    epilog=examples("pipeline bench latency", "pipeline bench latency --changes 20 --pools 16 --json", "pipeline bench latency --workers 2"),
+    epilog=examples(
+        "pipeline bench latency", "pipeline bench latency --changes 20 --pools 16 --json", "pipeline bench latency --workers 2"
+    ),
 )
 def latency(
     changes: Annotated[int, typer.Option(min=1, help="Changes, one after the other, each at a random moment of the sensor's turn.")] = 10,

@@ -45,7 +45,7 @@ def see_the_mission(page: Page, room: Installation) -> None:
     page.goto(room.url + GROUP)
     for name in ("work_items", *ASSETS):
         page.get_by_text(name, exact=True).first.wait_for()
-    page.get_by_text(re.compile(r"2 / 2 Passed")).nth(2).wait_for()  # the sensor's first cycle has been through all three that have two checks
+    page.get_by_text(re.compile(r"2 / 2 Passed")).nth(2).wait_for()  # the first cycle is through all three with two checks
     photograph(page, "dagster-assets")
 
 

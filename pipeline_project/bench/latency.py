@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Any, Final
 
-from pipeline_project.core.errors import PipelineError
+from pipeline_project.core.errors import CycleInFlight, PipelineError
 from pipeline_project.engine.engine import Engine
 
 POOL: Final = "watched"
@@ -18,7 +19,7 @@ BESIDE: Final = "beside"
 BACKLOG: Final = 200
 LOOK_S: Final = 0.02
 WAIT_S: Final = 180.0
-PHASE_S: Final = 10.0
+PHASE_S: Final = 5.0
 """Changes come at no particular moment of the sensor's turn, so each waits for a random part of it."""
 
 
@@ -36,7 +37,8 @@ def furnish(engine: Engine, pool: str) -> None:
     engine.intake.put_resources(pool, [{"key": f"place-{i}", "capacity": 1} for i in range(20)])
     rows = [{"key": f"waiting-{i}", "weight": i + 1, "demands": {f"place-{i % 20}": 1}} for i in range(BACKLOG)]
     engine.intake.submit(pool, rows)
-    engine.cycles.run(pool)
+    with suppress(CycleInFlight):  # the daemon was faster, and does the same
+        engine.cycles.run(pool)
 
 
 def measure(engine: Engine, stamps: Callable[[str], Stamps], changes: int, seed: int) -> dict[str, Any]:
@@ -50,8 +52,11 @@ def measure(engine: Engine, stamps: Callable[[str], Stamps], changes: int, seed:
         seen.append(_through_the_daemon(engine, stamps, f"change-{number}"))
         engine.intake.submit(BESIDE, [{"key": f"change-{number}", "weight": 1, "demands": {}}])
         began = time.monotonic()
-        engine.cycles.run(BESIDE)
-        alone.append(time.monotonic() - began)
+        with suppress(CycleInFlight):  # the daemon has it: one figure less
+            engine.cycles.run(BESIDE)
+            alone.append(time.monotonic() - began)
+    if not alone:
+        raise PipelineError(f"pool {BESIDE}: expected a cycle by the engine alone, found the daemon at work each time; try more changes")
     whole, engine_s = sorted(row["whole"] for row in seen), median(alone)
     return {
         "peer": "daemon",

@@ -54,10 +54,18 @@ def cycle(
     console.emit({"results": results}, as_json=as_json, human=[console.table("cycle", results, shown)])
 
 
-@app.command("latency", epilog=examples("pipeline bench latency", "pipeline bench latency --changes 20 --pools 16 --json"))
+@app.command(
+    "latency",
+    epilog=examples(
+        "pipeline bench latency", "pipeline bench latency --changes 20 --pools 16 --json", "pipeline bench latency --workers 2"
+    ),
+)
 def latency(
     changes: Annotated[int, typer.Option(min=1, help="Changes, one after the other, each at a random moment of the sensor's turn.")] = 10,
     pools: Annotated[int, typer.Option(min=0, help="Then so many pools that change at once; 0 = leave that out.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Celery workers that run the cycles; needs redis-server. 0 = a process each.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of those moments.")] = 1,
     as_json: console.Json = False,
 ) -> None:
@@ -69,12 +77,13 @@ def latency(
     with (
         _own_database(name := "bench_latency") as (engine, chosen),
         control_room(engine, chosen, fresh=True) as room,
-        up.served(web=False, where=name),
+        up.served(web=False, where=name, workers=workers or None),
     ):
         bench.warm_up(engine)
         rows = [bench.measure(engine, lambda run: bench.Stamps(*room.stamps(run)), changes, seed)]
         if pools:
             rows.append(bench.keep_up(engine, pools))
+        rows = [{**row, "workers": workers} for row in rows]
     console.emit({"results": rows}, as_json=as_json, human=[console.table("change to decision", [row]) for row in rows])
 
 

@@ -17,7 +17,8 @@ from pipeline_project.orchestration.requests import IN_FLIGHT_MAX, LIVE_CYCLE, C
 
 ATTEMPTS_MAX: Final = 3
 """Runs for one change. After the last failure the safety-net schedule, or the next change, tries again."""
-INTERVAL_S: Final = 10
+INTERVAL_S: Final = 2
+"""Shorter than the daemon's own turn of 5 s, so that every turn looks; 5 would miss every other one by some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 POOL: Final = "farm"
 GROUP: Final = "/locations/pipeline_project.orchestration.definitions/asset-groups/selection"
 ASSETS: Final = ("pending_items", "conflict_graph", "proposed_selections", "committed_decisions")
-WAIT_S: Final = 300.0  # idle it takes a minute
+WAIT_S: Final = 600.0  # idle it takes a minute; on a machine ten times overloaded it took six
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_person_sees_the_mission_decides_days_anew_and_is_told_of_a_broken_promise(
     page: Page, installation: Callable[[], AbstractContextManager[Installation]]
 ) -> None:
@@ -45,7 +45,7 @@ def see_the_mission(page: Page, room: Installation) -> None:
     page.goto(room.url + GROUP)
     for name in ("work_items", *ASSETS):
         page.get_by_text(name, exact=True).first.wait_for()
-    page.get_by_text(re.compile(r"2 / 2 Passed")).first.wait_for()  # the sensor's first cycle has been here
+    page.get_by_text(re.compile(r"2 / 2 Passed")).nth(2).wait_for()  # the first cycle is through all three with two checks
     photograph(page, "dagster-assets")
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._daemon.sensor import MIN_INTERVAL_LOOP_TIME
 
 from pipeline_project.core.errors import UsageError
-from pipeline_project.orchestration import definitions, home
+from pipeline_project.orchestration import definitions, home, sensors
 from pipeline_project.settings import Settings
 
 BROKER = "redis://127.0.0.1:1/0"
@@ -49,10 +51,19 @@ def test_dagster_knows_every_setting_of_both_files(tmp_path: Path, monkeypatch: 
             assert monitored == (True, 180)
             assert (instance.run_monitoring_poll_interval_seconds, instance.run_monitoring_max_runtime_seconds) == (15, 3600)
             assert instance.run_retries_enabled
+            assert isinstance(queue := instance.run_coordinator, QueuedRunCoordinator)
+            assert queue.dequeue_interval_seconds == 1
+            assert instance.get_settings("sensors") == {"use_threads": True, "num_workers": 4}
             assert instance.run_retries_max_retries == 2
             assert not instance.run_retries_retry_on_asset_or_op_failure
             launcher = "CeleryRunLauncher" if chosen.run_launcher == "celery" else "DefaultRunLauncher"
             assert type(instance.run_launcher).__name__ == launcher
+
+
+def test_every_turn_of_the_daemon_looks_for_work() -> None:
+    """An interval as long as the turn would miss every other one, by some milliseconds."""
+    assert sensors.INTERVAL_S < MIN_INTERVAL_LOOP_TIME
+    assert sensors.pending_work.minimum_interval_seconds == sensors.INTERVAL_S
 
 
 def test_only_workers_are_watched(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Item:
         self.state, self.version = state, self.version + 1
         if state != "selected":
             self.hold_until = None
-        if state not in ("selected", "claimed"):
+        if state not in ("selected", "claimed", "completed"):  # what is done keeps the place it had
             self.rank = None
         if state == "pending":
             self.cycle = None

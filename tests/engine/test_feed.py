@@ -85,7 +85,8 @@ def test_a_page_comes_again_until_it_is_acknowledged(world: World) -> None:
     world.submit_all(*({"key": f"k{n}", "weight": 1, "demands": {}} for n in range(5)))
     settle(world)
     first = world.engine.feed.read("a", most=3)
-    assert world.engine.feed.read("a", most=3) == first
+    again = world.engine.feed.read("a", most=3)
+    assert (again.rows, again.until) == (first.rows, first.until)
     assert world.engine.feed.acknowledge("a", first.until)
     assert not world.engine.feed.acknowledge("a", first.until)
     rest = world.engine.feed.read("a", most=100)

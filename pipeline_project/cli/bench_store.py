@@ -10,7 +10,6 @@ import typer
 
 from pipeline_project.cli import console, session
 from pipeline_project.cli.arguments import examples
-from pipeline_project.cli.bench import app
 from pipeline_project.core.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 Items = Annotated[int, typer.Option(min=1000, help="Items in the store.")]
+
+app = typer.Typer()
 
 
 @app.command("migrate", epilog=examples("pipeline bench migrate", "pipeline bench migrate --revision 0004 --items 100000 --json"))

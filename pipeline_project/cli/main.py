@@ -23,6 +23,9 @@ def build() -> typer.Typer:
     from pipeline_project.cli import (
         alerts,
         audit,
+        bench,
+        bench_cycles,
+        bench_moves,
         bench_store,
         cycle,
         db,
@@ -56,7 +59,10 @@ def build() -> typer.Typer:
         app.add_typer(module.app, name=noun, rich_help_panel=DATA)
     app.add_typer(cycle.app, name="cycle", rich_help_panel=SELECTION)
     app.command("solve", rich_help_panel=SELECTION, epilog=solve.EXAMPLES)(solve.solve)
-    app.add_typer(bench_store.app, name="bench", rich_help_panel=SELECTION)
+    measured = typer.Typer(no_args_is_help=True, help="Measure. A benchmark that needs a database makes its own and drops it.")
+    for part in (bench, bench_cycles, bench_moves, bench_store):
+        measured.add_typer(part.app)
+    app.add_typer(measured, name="bench", rich_help_panel=SELECTION)
     app.add_typer(upkeep.app, name="upkeep", rich_help_panel=SELECTION)
     app.add_typer(alerts.app, name="alerts", rich_help_panel=SELECTION)
     execution.register(app, EXECUTORS)

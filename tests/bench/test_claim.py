@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline_project.bench import claim
-from pipeline_project.cli.bench import _claimers
+from pipeline_project.cli.bench_moves import _claimers
 from pipeline_project.core.errors import UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store.embedded import EmbeddedPostgres

@@ -22,10 +22,10 @@ from pyarrow import parquet
 
 from pipeline_project.bench import claim_raw, claim_workers
 from pipeline_project.bench.claim_workers import POOL, Share
+from pipeline_project.bench.scratch import scratch
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine.engine import Engine
 from pipeline_project.settings import Settings
-from pipeline_project.store import schema
 from pipeline_project.store.database import Database
 
 OURS: Final = ("pipeline", "sql")
@@ -62,7 +62,8 @@ class Protocol:
 
 def compare(protocol: Protocol, settings: Settings, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Results, and the settings of the server that were the same for all of them. Everything in one database, which is dropped."""
-    with _database(settings) as database:
+    with scratch(NAME, settings) as ours:
+        database = ours.database
         _set_up(database, settings, protocol)
         rows = []
         for batch in protocol.batches:
@@ -159,17 +160,6 @@ def _snapshot(database: Database, *, held: bool) -> Iterator[None]:
             session.execute("select count(*) from pipeline.pool")
         yield
         session.rollback()
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
-    schema.drop(Database.find(NAME, settings))
-    database = Database.find(NAME, settings)
-    schema.create(database)
-    try:
-        yield database
-    finally:
-        schema.drop(database)
 
 
 def _set_up(database: Database, settings: Settings, protocol: Protocol) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +17,13 @@ LIVE_SHARE: Final = 5
 """One item in so many is alive: selected, but for some that are pending or claimed."""
 
 
-@contextmanager
-def throwaway(database: Database, items: int, *, revision: str = "head") -> Iterator[Database]:
-    """This (embedded) database made anew at a revision of the schema, with so many items; dropped after the block."""
-    schema.drop(database)
+def make(database: Database, items: int, *, revision: str = "head") -> None:
+    """The store in a fresh database (`bench/scratch.py`) of the embedded server, at a revision of the schema."""
     schema.create(database, revision=revision)
-    try:
-        with schema.administer(database.admin) as connection, connection.begin():
-            fill(connection, items)
-        with schema.administer(database.admin, autocommit=True) as connection:
-            connection.execute(sa.text("vacuum (analyze)"))
-        yield database
-    finally:
-        schema.drop(database)
+    with schema.administer(database.admin) as connection, connection.begin():
+        fill(connection, items)
+    with schema.administer(database.admin, autocommit=True) as connection:
+        connection.execute(sa.text("vacuum (analyze)"))
 
 
 def fill(connection: sa.Connection, items: int) -> None:

@@ -54,30 +54,30 @@ class Seen:
 
 
 def measure(database: Database, items: int, revision: str) -> dict[str, Any]:
-    """Build the store as it was before this revision; migrate to it while one session moves items and another looks at locks."""
+    """The store in a fresh database as it was before this revision, migrated while one session moves items and one looks at locks."""
     before = schema.before(revision)
-    with large.throwaway(database, items, revision=before):
-        with watched(database, items) as seen:
-            time.sleep(0.3)
-            began = time.monotonic()
-            after = schema.migrate(database, revision=revision)
-            seconds = time.monotonic() - began
-            time.sleep(0.3)
-        locks = [
-            {"relation": relation, "mode": mode.removesuffix("Lock"), "ms": round(1000 * (last - first))}
-            for (relation, mode), (first, last) in sorted(seen.locks.items(), key=lambda lock: lock[1][0] - lock[1][1])
-        ]
-        return {
-            "before": before,
-            "revision": after,
-            "items": items,
-            "seconds": round(seconds, 3),
-            "longest_read_ms": round(seen.longest.get("read", 0), 1),
-            "longest_move_ms": round(seen.longest.get("move", 0), 1),
-            "statements": seen.statements,
-            "refused": seen.refused,
-            "locks": locks,
-        }
+    large.make(database, items, revision=before)
+    with watched(database, items) as seen:
+        time.sleep(0.3)
+        began = time.monotonic()
+        after = schema.migrate(database, revision=revision)
+        seconds = time.monotonic() - began
+        time.sleep(0.3)
+    locks = [
+        {"relation": relation, "mode": mode.removesuffix("Lock"), "ms": round(1000 * (last - first))}
+        for (relation, mode), (first, last) in sorted(seen.locks.items(), key=lambda lock: lock[1][0] - lock[1][1])
+    ]
+    return {
+        "before": before,
+        "revision": after,
+        "items": items,
+        "seconds": round(seconds, 3),
+        "longest_read_ms": round(seen.longest.get("read", 0), 1),
+        "longest_move_ms": round(seen.longest.get("move", 0), 1),
+        "statements": seen.statements,
+        "refused": seen.refused,
+        "locks": locks,
+    }
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,6 +14,8 @@ from pipeline_project.engine.engine import Engine
 from pipeline_project.store import cycles, schema
 
 POOL: Final = "month"
+BEGIN: Final = datetime(2026, 1, 15, tzinfo=UTC)
+"""The time that its database is told at first."""
 HOT: Final = ("item_state", "item", "item_demand", "decision")
 """Tables that must not grow with time. `transition` loses its months, and `item_key` remembers every key there was."""
 

@@ -112,20 +112,11 @@ def workers(
 def _measure(family: Any, peer: str) -> dict[str, Any]:
     from pipeline_project import settings
     from pipeline_project.bench.cycle import measure
-    from pipeline_project.engine.engine import Engine
-    from pipeline_project.store import schema
-    from pipeline_project.store.database import Database
+    from pipeline_project.bench.scratch import scratch
 
     runner = _runner(peer)
-    chosen, name = settings.load(), f"bench_cycle_{peer}"
-    schema.drop(Database.find(name, chosen))
-    database = Database.find(name, chosen)
-    schema.create(database)
-    try:
-        with Engine.open(name, chosen) as engine:
-            return measure(engine, family, runner, peer)
-    finally:
-        schema.drop(database)
+    with scratch(f"bench_cycle_{peer}", settings.load()) as engine:
+        return measure(engine, family, runner, peer)
 
 
 def _measure_many(peer: str, cycles: int) -> dict[str, Any]:
@@ -145,24 +136,21 @@ def _measure_many(peer: str, cycles: int) -> dict[str, Any]:
 
 @contextmanager
 def _own_database(name: str) -> Iterator[tuple[Engine, Settings]]:
-    """The engine on a new database, which is where the environment points meanwhile; both it and Dagster's beside it are dropped after."""
+    """The engine on a scratch database, which is where the environment points meanwhile; Dagster's beside it is dropped after, too."""
     from pipeline_project import settings
-    from pipeline_project.engine.engine import Engine
-    from pipeline_project.store import dagster_database, schema
-    from pipeline_project.store.database import Database
+    from pipeline_project.bench.scratch import scratch
+    from pipeline_project.store import dagster_database
 
     before = os.environ.get("PIPELINE_DATABASE_URL")
     os.environ["PIPELINE_DATABASE_URL"] = name
     chosen = settings.load()
-    schema.drop(Database.find(name, chosen))
-    database = Database.find(name, chosen)
-    schema.create(database)
     try:
-        with Engine.open(name, chosen) as engine:
-            yield engine, chosen
+        with scratch(name, chosen) as engine:
+            try:
+                yield engine, chosen
+            finally:
+                dagster_database.drop(engine.database, chosen)
     finally:
-        dagster_database.drop(database, chosen)
-        schema.drop(database)
         shutil.rmtree(f"{chosen.artifacts_root}/{name}", ignore_errors=True)
         os.environ.pop("PIPELINE_DATABASE_URL")
         os.environ.update({} if before is None else {"PIPELINE_DATABASE_URL": before})

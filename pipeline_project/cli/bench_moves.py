@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +12,6 @@ from pipeline_project.cli import console
 from pipeline_project.cli.arguments import examples
 from pipeline_project.cli.bench import listed
 from pipeline_project.core.errors import CheckFailed, UsageError
-
-if TYPE_CHECKING:
-    from pipeline_project.engine.engine import Engine
 
 app = typer.Typer()
 
@@ -79,14 +75,16 @@ def commit(
 
     The longest transaction is reported with each. All of it runs in one database, over the same items.
     """
+    from pipeline_project import settings
     from pipeline_project.bench import commit as bench
+    from pipeline_project.bench.scratch import scratch
 
     chosen = [name.strip() for name in peers.split(",")]
     if unknown := [name for name in chosen if name not in bench.PEERS]:
         raise UsageError(f"--peers: expected some of {', '.join(bench.PEERS)}, found {unknown[0]!r}")
     sizes = listed("--chunks", chunks, int, "whole numbers from 1000 to 100000", lambda value: 1000 <= value <= 100_000)
     protocol = bench.Protocol(items=items, demands=demands, resources=resources, chunks=sizes, peers=chosen, runs=runs)
-    with _simulation("bench_commit") as engine:
+    with scratch("bench_commit", settings.load(), simulation_start=bench.BEGIN) as engine:
         rows = bench.compare(
             engine, protocol, lambda row: console.err.print(f"{row['peer']} {row['what']}: {row['per_second']:,} a second")
         )
@@ -108,23 +106,3 @@ def _claimers(text: str, known: Sequence[str], extra: Mapping[str, str]) -> list
     if not names:
         raise UsageError(f"--peers: expected some of {', '.join(known)}, found {text!r}")
     return names
-
-
-@contextmanager
-def _simulation(name: str) -> Iterator[Engine]:
-    """A fresh database that is told the time, dropped afterwards."""
-    from pipeline_project import settings
-    from pipeline_project.bench.commit import BEGIN
-    from pipeline_project.engine.engine import Engine
-    from pipeline_project.store import schema
-    from pipeline_project.store.database import Database
-
-    chosen = settings.load()
-    schema.drop(Database.find(name, chosen))
-    database = Database.find(name, chosen)
-    schema.create(database, simulation_start=BEGIN)
-    try:
-        with Engine.open(name, chosen) as engine:
-            yield engine
-    finally:
-        schema.drop(database)

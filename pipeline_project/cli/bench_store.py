@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_project.cli import console, session
+from pipeline_project.cli import console
 from pipeline_project.cli.arguments import examples
 from pipeline_project.core.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from pipeline_project.store.database import Database
-
-__all__ = ["app"]
+    from pipeline_project.bench.plans import Hot, Plan
 
 Items = Annotated[int, typer.Option(min=1000, help="Items in the store.")]
 
@@ -29,9 +25,11 @@ def migrate(
     as_json: console.Json = False,
 ) -> None:
     """Seconds of one migration on a large store, the locks it takes, and how long others waited who read and moved items meanwhile."""
+    from pipeline_project import settings
     from pipeline_project.bench.migration import measure
+    from pipeline_project.bench.scratch import fresh
 
-    with _scratch("bench_migrate") as database:
+    with fresh("bench_migrate", settings.load()) as database:
         row = measure(database, items, revision)
     shown = [{"lock held": lock["mode"], "on": lock["relation"], "ms": lock["ms"]} for lock in row["locks"]]
     facts = {name: value for name, value in row.items() if name != "locks"}
@@ -47,11 +45,11 @@ def month(
 ) -> None:
     """A simulated month of load, with ended items archived after three days. Exit code 4 when the hot tables go on growing."""
     from pipeline_project import settings
-    from pipeline_project.bench.month import Load, live_through
-    from pipeline_project.engine.engine import Engine
+    from pipeline_project.bench.month import BEGIN, Load, live_through
+    from pipeline_project.bench.scratch import scratch
 
     load = Load(days=days, cycles=cycles, items=items)
-    with _scratch("bench_month", simulated=True), Engine.open("bench_month", settings.load()) as engine:
+    with scratch("bench_month", settings.load(), simulation_start=BEGIN) as engine:
         rows = live_through(engine, load, _tell)
         broken = engine.upkeep.check()
     console.emit({"results": rows, "violated": broken}, as_json=as_json, human=[console.table("month", rows)])
@@ -63,25 +61,17 @@ def month(
 @app.command("plans", epilog=examples("pipeline bench plans", "pipeline bench plans --items 150000 --json"))
 def plans(items: Items = 1_000_000, as_json: console.Json = False) -> None:
     """The plan of every hot statement on a large store, and milliseconds. Exit code 4 when one reads a large table whole."""
-    from pipeline_project.bench.large import throwaway
+    from pipeline_project import settings
+    from pipeline_project.bench.large import make
     from pipeline_project.bench.plans import archive_some, explain, hot_statements
+    from pipeline_project.bench.scratch import fresh
     from pipeline_project.store import schema
 
-    rows: list[dict[str, Any]] = []
-    with _scratch("bench_plans") as database, throwaway(database, items), schema.administer(database.admin) as connection:
-        archive_some(connection)
-        for hot in hot_statements(items):
-            plan = explain(connection, hot, execute=True)
-            good = (not hot.index or hot.index in plan.indexes) and not plan.read_whole
-            rows.append(
-                {
-                    "statement": f"{hot.noun}.{hot.name}",
-                    "ms": plan.ms,
-                    "as_expected": good,
-                    "indexes": sorted(plan.indexes),
-                    "read_whole": sorted(plan.read_whole),
-                }
-            )
+    with fresh("bench_plans", settings.load()) as database:
+        make(database, items)
+        with schema.administer(database.admin) as connection:
+            archive_some(connection)
+            rows = [_judged(hot, explain(connection, hot, execute=True)) for hot in hot_statements(items)]
     shown = [{**row, "indexes": ", ".join(row["indexes"]), "read_whole": ", ".join(row["read_whole"])} for row in rows]
     console.emit({"results": rows, "items": items}, as_json=as_json, human=[console.table(f"plans at {items:,} items", shown)])
     if bad := [row["statement"] for row in rows if not row["as_expected"]]:
@@ -92,12 +82,15 @@ def plans(items: Items = 1_000_000, as_json: console.Json = False) -> None:
 def store(items: Items = 1_000_000, as_json: console.Json = False) -> None:
     """Seconds of a full check and an incremental one; of sweeps that seal the trail, do nothing, and archive: on a large store."""
     from pipeline_project import settings
-    from pipeline_project.bench.large import throwaway
+    from pipeline_project.bench.large import make
+    from pipeline_project.bench.scratch import fresh
     from pipeline_project.bench.upkeep import measure
     from pipeline_project.engine.engine import Engine
 
-    with _scratch("bench_store") as database, throwaway(database, items), Engine.open("bench_store", settings.load()) as engine:
-        rows = measure(engine, items)
+    with fresh("bench_store", settings.load()) as database:
+        make(database, items)
+        with Engine.open("bench_store", settings.load()) as engine:
+            rows = measure(engine, items)
     console.emit({"results": rows}, as_json=as_json, human=[console.table("store", rows)])
 
 
@@ -110,29 +103,22 @@ def import_(
 ) -> None:
     """Items a second of an import from a Parquet file, and of the same file again, when nothing is new."""
     from pipeline_project import settings
+    from pipeline_project.bench.scratch import scratch
     from pipeline_project.bench.upkeep import measure_import
-    from pipeline_project.engine.engine import Engine
 
-    with _scratch("bench_import", made=True), Engine.open("bench_import", settings.load()) as engine:
+    with scratch("bench_import", settings.load()) as engine:
         rows = measure_import(engine, items, demands, seed)
     console.emit({"results": rows}, as_json=as_json, human=[console.table("import", rows)])
 
 
-@contextmanager
-def _scratch(name: str, *, made: bool = False, simulated: bool = False) -> Iterator[Database]:
-    """A database of the embedded server that is dropped before and after; made, or made a simulation, if asked for."""
-    from datetime import UTC, datetime
-
-    from pipeline_project.store import schema
-
-    with session.database(name) as database:
-        schema.drop(database)
-        if made or simulated:
-            schema.create(database, simulation_start=datetime(2026, 1, 15, tzinfo=UTC) if simulated else None)
-        try:
-            yield database
-        finally:
-            schema.drop(database)
+def _judged(hot: Hot, plan: Plan) -> dict[str, Any]:
+    return {
+        "statement": f"{hot.noun}.{hot.name}",
+        "ms": plan.ms,
+        "as_expected": (not hot.index or hot.index in plan.indexes) and not plan.read_whole,
+        "indexes": sorted(plan.indexes),
+        "read_whole": sorted(plan.read_whole),
+    }
 
 
 def _tell(row: dict[str, Any]) -> None:

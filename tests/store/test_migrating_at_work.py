@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from pipeline_project.bench import large
 from pipeline_project.bench.migration import AWAY
+from pipeline_project.bench.scratch import fresh
 from pipeline_project.settings import Settings
 from pipeline_project.store import schema
-from pipeline_project.store.database import Database
 from pipeline_project.store.embedded import EmbeddedPostgres
 from tests.store.planting import run
 from tests.world import entered
@@ -23,8 +23,8 @@ FIRST_HELD = {"0002": "executor", "0003": "cycle", "0004": "cycle", "0005": "cyc
 
 def test_who_is_in_the_middle_of_a_move_is_not_killed_by_a_migration(settings: Settings, server: EmbeddedPostgres) -> None:
     """Somebody holds the first lock of his work; a migration comes, and he goes on: whatever it had taken by then would stop him."""
-    database = Database.find(f"t{uuid4().hex}", settings)
-    with large.throwaway(database, 1000, revision="0001"), ThreadPoolExecutor(1) as threads:
+    with fresh(f"t{uuid4().hex}", settings) as database, ThreadPoolExecutor(1) as threads:
+        large.make(database, 1000, revision="0001")
         for number, (revision, first) in enumerate(FIRST_HELD.items()):
             with entered(database) as working:
                 run(working, f"select from pipeline.{first} limit 1 for no key update")  # the names above
@@ -34,7 +34,6 @@ def test_who_is_in_the_middle_of_a_move_is_not_killed_by_a_migration(settings: S
                 assert working.execute(sa.text(AWAY), {"item": 990 + number}).rowcount == 1
                 run(working, "insert into pipeline.pool_event (at, pool_id, kind, actor) values (pipeline.now(), 1, 'pool_paused', 'test')")
             assert migration.result(60) == revision
-    database.close()
 
 
 def wait_for_a_waiter(connection: sa.Connection) -> None:

@@ -40,8 +40,8 @@ def test_five_minutes_on_your_own_table(workplace: Path, capfd: pytest.CaptureFi
     (workplace / "farm.sql").write_text(blocks(FIVE_MINUTES, "sql")[0])
     (workplace / "farm.yaml").write_text(blocks(FIVE_MINUTES, "yaml")[0])
     answers = [give(line, capfd) for block in blocks(FIVE_MINUTES, "sh") for line in block.splitlines()]
-    assert len(answers) == 10
-    _, _, _, pulled, first, why, claimed, completed, second, listed = answers
+    assert len(answers) == 13
+    _, _, _, pulled, first, why, claimed, completed, second, listed, checked, cycles, alerts = answers
 
     assert pulled["accepted"] == 4
     assert first["value"] == first["upper_bound"] == 1000
@@ -51,6 +51,10 @@ def test_five_minutes_on_your_own_table(workplace: Path, capfd: pytest.CaptureFi
     assert second["value"] == second["upper_bound"] == 900
     states = {item["key"]: item["state"] for item in listed["items"]}
     assert states == {"job-1": "selected", "job-2": "completed", "job-3": "completed", "job-4": "pending"}
+
+    assert checked["violated"] == []
+    assert [cycle["selected"] for cycle in cycles["cycles"]] == [1, 2]
+    assert alerts["alerts"] == []
 
 
 def test_the_two_commands_are_the_ones_it_begins_with() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import RowMapping
 from pipeline_project.core.packing import Int64
 from pipeline_project.core.positions import START, Position
 from pipeline_project.core.seals import SIZE, Names, Seal
-from pipeline_project.store import cycles, statements
+from pipeline_project.store import cycles, feed, statements
 
 SQL = statements.load("seals")
 
@@ -37,6 +37,7 @@ class Gone(NamedTuple):
 def seal(connection: sa.Connection, *, most: int) -> Seal | None:
     """Seal the next rows, so many at most; None where every row below the horizon is sealed."""
     connection.execute(SQL["lock"])
+    feed.in_order(connection)
     before = last(connection)
     after = before.until if before else START
     batch = _batch(connection.execute(SQL["unsealed"], {"xid": str(after.xid), "seq": after.seq, "most": most}).mappings().one())

@@ -130,7 +130,7 @@ class Database:
 
 
 def _replace_the_dead(engine: sa.Engine) -> None:
-    """A connection that died in the pool is replaced before anybody sees it, and the others of its age: pool_pre_ping, with an exception."""
+    """A connection that died in the pool is replaced before anybody sees it, and all of its age: pool_pre_ping, with an exception."""
 
     def tried(driver: Any, *_: Any) -> None:
         try:

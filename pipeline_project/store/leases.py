@@ -74,7 +74,7 @@ def turn(
     with _refusing():
         rows = connection.execute(SQL["turn"], parameters).all()
     answers = [dict(zip(ANSWER, row[:5], strict=True)) for row in rows if row[2] is not None]
-    following = [dict(zip(CLAIM, row[:2] + row[5:], strict=True)) for row in rows if row[2] is None]
+    following = [dict(zip(CLAIM, (*row[:2], *row[5:]), strict=True)) for row in rows if row[2] is None]
     return answers, following
 
 

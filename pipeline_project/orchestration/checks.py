@@ -62,10 +62,17 @@ def ledger_invariants_hold(report: Report, engine: Engine) -> Faults:
     """Every promise of the store holds where the cycle decided: nothing over-allocated, no half bundle, no move without its audit row."""
     return [
         Fault(
-            f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}", invariant=broken["name"], **broken["examples"][0]
+            f"{broken['name']}: {broken['rows']} rows, such as {_spelled(broken['examples'][0])}",
+            invariant=broken["name"],
+            **broken["examples"][0],
         )
         for broken in engine.upkeep.check_cycle(report["cycle"], pool=report["pool"])
     ]
+
+
+def _spelled(row: Mapping[str, Any]) -> str:
+    """As a person reads it: numbers are numbers, whatever type the database gave them."""
+    return ", ".join(f"{name} {value}" for name, value in row.items())
 
 
 def nobody_starves(report: Report, engine: Engine) -> Faults:

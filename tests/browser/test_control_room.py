@@ -61,7 +61,9 @@ def decide_anew(page: Page, room: Installation, yesterday: date) -> None:
     (found,) = [cycle for cycle in reprocessed(engine) if cycle["day"] == yesterday]
     traced = engine.inquiry.lineage(found["cycle"])
     assert (traced["freed"], traced["newly_selected"]) == (2, 2)
-    wait_until(lambda: bool(traced["run"]), "the run's name in the audit trail")
+    run_of_it = ask(room, RUN, id=traced["run"])["runOrError"]
+    assert run_of_it["__typename"] == "Run", "expected the run's name in the audit trail"
+    wait_until(lambda: ask(room, RUN, id=traced["run"])["runOrError"]["status"] == "SUCCESS", "the end of the run")  # it records last
     page.goto(f"{room.url}/assets/committed_decisions?view=partitions&partition={yesterday}%7C{POOL}")
     page.get_by_text("supersedes", exact=True).first.wait_for()
     page.get_by_text(f"cycle {traced['superseded'][0]['cycle'][:8]}").first.wait_for()
@@ -88,6 +90,7 @@ mutation ($params: LaunchBackfillParams!) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
 }"""
+RUN: Final = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 STATUS: Final = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
 
 

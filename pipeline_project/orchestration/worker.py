@@ -51,8 +51,9 @@ def preload(**_: Any) -> None:
     """What every run needs, in the process that will execute it: seconds, once instead of each time."""
     from pipeline_project.orchestration import definitions, structure
 
-    structure.warm()
-    definitions.control_room(settings.load())
+    chosen = settings.load()
+    structure.warm(structure.load_suite(chosen.snapshot_suite))
+    definitions.control_room(chosen)
 
 
 def is_alive(broker: str) -> bool:

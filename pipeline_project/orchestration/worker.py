@@ -51,9 +51,8 @@ def preload(**_: Any) -> None:
     """What every run needs, in the process that will execute it: seconds, once instead of each time."""
     from pipeline_project.orchestration import definitions, structure
 
-    chosen = settings.load()
-    structure.warm(structure.load_suite(chosen.snapshot_suite))
-    definitions.control_room(chosen)
+    structure.warm()
+    definitions.control_room(settings.load())
 
 
 def is_alive(broker: str) -> bool:

@@ -15,6 +15,7 @@ from pipeline_project.core.errors import CheckFailed, UsageError
 app = typer.Typer(no_args_is_help=True, help="The audit trail: seal it, verify that nobody changed it, replay it against the present.")
 
 FROM_FILE = "Compare with this file of roots: the copy you keep elsewhere. Default: the installation's own."
+ARCHIVE = "Read the files of the months that left the database too, and compare each row with its seal."
 SINCE = "Begin after this seal, and trust it: verified before, and its number and chain kept."
 
 
@@ -36,12 +37,13 @@ def seal(database: console.DatabaseName = None, as_json: console.Json = False) -
         "pipeline audit verify",
         "pipeline audit verify --from-file elsewhere/work-16402.jsonl",
         "pipeline audit verify --since 4711 --json",
-        "pipeline audit verify --replay",
+        "pipeline audit verify --archive --replay",
     )
 )
 def verify(
     from_file: Annotated[Path | None, typer.Option("--from-file", metavar="ROOTS", help=FROM_FILE)] = None,
     since: Annotated[int, typer.Option("--since", metavar="SEAL", min=0, help=SINCE)] = 0,
+    archive: Annotated[bool, typer.Option("--archive", help=ARCHIVE)] = False,
     replay: Annotated[bool, typer.Option("--replay", help="Replay the trail too, as `pipeline audit replay` does.")] = False,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
@@ -52,7 +54,7 @@ def verify(
     """
     began = time.monotonic()
     with session.engine(database) as engine, console.working("verifying: rows verified") as progress:
-        found = engine.audit.verify(since=since, roots=from_file, progress=progress)
+        found = engine.audit.verify(since=since, roots=from_file, archive=engine.artifacts if archive else None, progress=progress)
         violated = engine.audit.replay() if replay else []
     document = {**found.as_dict(), **({"violated": violated} if replay else {}), "seconds": round(time.monotonic() - began, 3)}
     shown = {name: value for name, value in document.items() if name not in ("first", "violated")}

@@ -20,13 +20,14 @@ class Fault(StrEnum):
     CHAIN_REWRITTEN = "chain_rewritten"
     TAIL_CUT = "tail_cut"
     FILE_EDITED = "file_edited"
+    ARCHIVE_UNREADABLE = "archive_unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The first fault.
 
-    seal      number of the seal in which it is
+    seal      number of the seal in which it is; None where it is in none
     position  of the row in the feed
     item      its key; item_id where the key is unknown
     message   names the thing, the expected and the found
@@ -34,8 +35,8 @@ class Finding:
     """
 
     fault: Fault
-    seal: int
     message: str
+    seal: int | None = None
     position: str | None = None
     item: str | None = None
     item_id: int | None = None

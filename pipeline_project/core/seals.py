@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.core.positions import Position
 
 SIZE: Final = 32
@@ -70,6 +70,10 @@ class Names:
         except (zlib.error, ValueError) as broken:
             raise ValueError(f"expected the names of {rows} rows, found {len(packed)} bytes that are not") from broken
         return cls(xids=columns[0], seqs=columns[1], items=columns[2], versions=columns[3], times=columns[4])
+
+    def where(self, kept: Bools) -> Names:
+        """Only these rows."""
+        return Names(**{name: getattr(self, name)[kept] for name in Names.__slots__})
 
     def position(self, row: int) -> Position:
         return Position(int(self.xids[row]), int(self.seqs[row]))

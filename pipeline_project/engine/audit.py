@@ -10,9 +10,11 @@ from typing import Any, Final
 from pipeline_project.core.auditing import Fault, Finding
 from pipeline_project.core.errors import CheckFailed, UsageError
 from pipeline_project.core.seals import Seal
+from pipeline_project.engine.archived_trail import ArchivedTrail
 from pipeline_project.engine.trail import Progress, Walk
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import feed, invariants, seals
+from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.roots import Roots
 
@@ -30,6 +32,7 @@ class Verification:
     seals      how many were recomputed, from the one after `since` on
     rows       how many rows they cover
     archived   of these, how many are in partitions that were taken away, and were excused by `gone`
+    read_back  rows of files of such partitions that were compared, too; None = not asked for
     unsealed   rows that no seal covers yet, and nothing can be said of
     roots      the file they were compared with; None where there is none
     compared   how many seals stood in it, too
@@ -38,6 +41,7 @@ class Verification:
     seals: int
     rows: int
     archived: int
+    read_back: int | None
     gone: list[str]
     unsealed: int
     since: int
@@ -77,11 +81,16 @@ class Audit:
         self._refuse_another_chain(file)
         return self._export(file)
 
-    def verify(self, *, since: int = 0, roots: Path | None = None, progress: Progress = lambda _: None) -> Verification:
+    def verify(
+        self, *, since: int = 0, roots: Path | None = None, archive: Artifacts | None = None, progress: Progress = lambda _: None
+    ) -> Verification:
         """Recompute every seal after `since` from the rows, and compare with the file of roots. Stops at the first fault. Reads only.
 
-        roots  another file than the installation's own: the copy that was kept elsewhere
+        roots    another file than the installation's own: the copy that was kept elsewhere
+        archive  where the files of months are that left the database: their rows are compared too, instead of excused
         """
+        if archive and since:
+            raise UsageError("--archive: expected no --since, as a month in a file is compared with all seals")
         if roots and not roots.is_file():
             raise UsageError(f"--from-file: expected a file of roots, found nothing at {roots}")
         file = Roots(roots) if roots else self._file()
@@ -93,12 +102,16 @@ class Audit:
             first = walk.through(file.seals() if file else iter(()))
         except CheckFailed as broken:
             first = Finding(fault=Fault.FILE_EDITED, seal=walk.expected, message=str(broken))
+        archived = ArchivedTrail(self._database, archive, gone, progress) if archive else None
+        if archived and not first:
+            first = archived.first_fault()
         with self._database.begin(repeatable=True) as connection:
             unsealed = seals.unsealed(connection)
         return Verification(
             seals=walk.seals,
             rows=walk.rows,
             archived=walk.archived,
+            read_back=archived.rows if archived else None,
             gone=[part.partition for part in gone],
             unsealed=unsealed,
             since=since,

@@ -101,7 +101,7 @@ class Walk:
             names = Names.unpack(packed, sealed.rows)
             kept = ~self._excused(names)
             self.archived += int((~kept).sum())
-            expected = Batch(_where(leaves, kept), Names(**{name: getattr(names, name)[kept] for name in Names.__slots__}))
+            expected = Batch(_where(leaves, kept), names.where(kept))
             if present == expected.leaves:
                 return None
             batch = seals.present(connection, sealed)
@@ -109,8 +109,8 @@ class Walk:
 
     def _excused(self, names: Names) -> np.ndarray[Any, np.dtype[np.bool_]]:
         excused = np.zeros(len(names), np.bool_)
-        for part in self._gone:
-            excused |= (names.seqs > 0) & (names.times >= part.from_at) & (names.times < part.until_at)
+        for month in self._gone:
+            excused |= month.covers(names)
         return excused
 
     def _name(self, sealed: Seal, expected: Batch, present: Batch, difference: Difference) -> Finding:

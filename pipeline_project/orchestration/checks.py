@@ -61,10 +61,9 @@ def gap_within_policy(proposal: Proposal, _: Engine) -> Faults:
 def ledger_invariants_hold(report: Report, engine: Engine) -> Faults:
     """Every promise of the store holds where the cycle decided: nothing over-allocated, no half bundle, no move without its audit row."""
     return [
-        Fault(
-            f"{broken['name']}: {broken['rows']} rows, such as {broken['examples'][0]}", invariant=broken["name"], **broken["examples"][0]
-        )
+        Fault(f"{broken['name']}, row {number} of {broken['rows']}: {row}", invariant=broken["name"], **row)
         for broken in engine.upkeep.check_cycle(report["cycle"], pool=report["pool"])
+        for number, row in enumerate(broken["examples"], 1)
     ]
 
 

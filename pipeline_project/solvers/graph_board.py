@@ -22,6 +22,22 @@ WAKES: Final = TIERS - 1
 POOLED, LOGGED, ENTRIES, OFFSET, STEPS, STAMP, TOTAL, LEFT, USED, HEAD = range(10)  # places of `counts`; HEAD + tier, TAIL + tier
 TAIL: Final = HEAD + TIERS
 GAVE_LEAF, GAVE_SWAP, GAVE_TWIN, GAVE_STRUCTION = range(4)  # what an entry of the log says
+NEAR, ADJACENT, SETS, EXCESS, FAR, TOUCHED, SET, SET_WEIGHT = range(8)  # rows of `scratch`
+SCRATCH: Final = (8, 256)
+RULES: Final = (
+    "neighbourhood",
+    "pendant",
+    "dominated",
+    "simplicial",
+    "twin",
+    "unconfined",
+    "outweighs",
+    "fold",
+    "struction",
+    "plateau",
+    "growth",
+)
+NEIGHBOURHOOD, PENDANT, DOMINATED, SIMPLICIAL, TWIN, UNCONFINED, OUTWEIGHS, FOLD, STRUCTION = range(9)
 
 
 class Board(NamedTuple):

@@ -33,6 +33,8 @@ from pipeline_project.solvers.graph_board import (
     OFFSET,
     POOLED,
     ROOM,
+    RULES,
+    SCRATCH,
     STEPS,
     SUMS,
     TAIL,
@@ -44,7 +46,7 @@ from pipeline_project.solvers.graph_board import (
     Board,
     delete,
 )
-from pipeline_project.solvers.graph_rules import ENTRY_MAX, RULES, SCRATCH, run
+from pipeline_project.solvers.graph_rules import ENTRY_MAX, run
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.solver import Bools

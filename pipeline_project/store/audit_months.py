@@ -112,6 +112,18 @@ def detached(connection: sa.Connection) -> list[Export]:
     return [Export(**row) for row in connection.execute(SQL["detached"]).mappings()]
 
 
+def exported(connection: sa.Connection) -> list[Export]:
+    """The file of each month that left the audit trail, oldest first."""
+    return [Export(**row) for row in connection.execute(SQL["exported"]).mappings()]
+
+
+def read(artifacts: Artifacts, export: Export) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a month's file, so many at a time. Raises OSError or pyarrow.ArrowException for a file that is none, or not there."""
+    with artifacts.fs.open(export.location, "rb") as file, parquet.ParquetFile(file) as stored:
+        for batch in stored.iter_batches(ROWS_AT_A_TIME):
+            yield batch.to_pylist()
+
+
 def intact(artifacts: Artifacts, export: Export) -> bool:
     """Whether the file is there and is the one that was written."""
     if not artifacts.fs.exists(export.location):
@@ -131,8 +143,8 @@ def drop(connection: sa.Connection, export: Export) -> bool:
 def moves(connection: sa.Connection, artifacts: Artifacts, item_id: int) -> list[dict[str, Any]]:
     """An item's moves in the months that left the database, oldest first; the columns of audit.timeline."""
     found: list[dict[str, Any]] = []
-    for location in connection.scalars(SQL["exported"]).all():
-        table = parquet.read_table(location, filesystem=artifacts.fs, filters=[("item_id", "=", item_id)])
+    for export in exported(connection):
+        table = parquet.read_table(export.location, filesystem=artifacts.fs, filters=[("item_id", "=", item_id)])
         found += table.to_pylist()
     keys = dict(connection.execute(SQL["cycle_keys"], {"ids": [row["cycle_id"] for row in found if row["cycle_id"]]}).tuples().all())
     named = ("at", "version", "event", "from_state", "to_state", "revision", "token", "actor", "session_name", "reason")

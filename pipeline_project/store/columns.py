@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psycopg
@@ -48,6 +48,10 @@ class Bigints:
     """int64[n] as a parameter of type bigint[]. As a list it would be dumped element by element, a third of a commit's time."""
 
     values: Int64
+
+    @classmethod
+    def of(cls, ids: Sequence[int]) -> Self:
+        return cls(np.array(ids, np.int64))
 
 
 class _BigintsDumper(Dumper):

@@ -66,8 +66,14 @@ def overlooked(connection: sa.Connection, pool: Pool) -> dict[str, Any]:
     return dict(connection.execute(SQL["overlooked"], {"pool_id": pool.pool_id}).mappings().one())
 
 
+def in_order(connection: sa.Connection) -> None:
+    """For the rest of the transaction: pages of the trail are read by index, however many rows follow them."""
+    connection.execute(SQL["in_order"])
+
+
 def read(connection: sa.Connection, after: Position, *, pool: Pool | None, most: int) -> list[dict[str, Any]]:
     """The next rows in feed order, each with its `position`."""
+    in_order(connection)
     where = {"xid": str(after.xid), "seq": after.seq, "most": most}
     found = connection.execute(SQL["read_pool"], {**where, "pool_id": pool.pool_id}) if pool else connection.execute(SQL["read"], where)
     return [
@@ -116,6 +122,7 @@ def next_transaction(connection: sa.Connection) -> int:
 
 def cursors(connection: sa.Connection) -> list[dict[str, Any]]:
     """Every consumer with its position, and how far it is behind: lag_rows (COUNTED_MOST = so many or more), lag_s."""
+    in_order(connection)
     found = []
     for row in connection.execute(SQL["cursors"]).all():
         lag = connection.execute(SQL["behind"], {"xid": row.xid, "seq": row.seq, "most": COUNTED_MOST}).one()

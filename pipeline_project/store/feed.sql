@@ -64,6 +64,11 @@ select count(*) as items, coalesce(extract(epoch from max(w.at - w.ready_at)), 0
  where w.ready_at <= w.at
    and w.ready_at > coalesce((select max(c.planned_at) from pipeline.cycle c where c.pool_id = :pool_id), '-infinity');
 
+-- name: in_order
+-- Before pages of the trail are read. Its newest rows are in no statistics yet: the planner expects one of them, and would sort all that
+-- follow for each page, instead of walking down the index that has them in order.
+set local enable_sort = off;
+
 -- name: read
 -- The next rows whose transactions have ended, in feed order. The page is cut before names are looked up for it.
 select v.xid::text as xid, v.seq, v.at, p.name as pool, v.event, k.key as item, v.version, v.from_state::text as from_state,

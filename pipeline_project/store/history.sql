@@ -84,7 +84,7 @@ select pipeline.drop_detached(:month);
 
 -- name: exported
 -- Files in which rows of the audit trail are that the database has no more.
-select location from pipeline.audit_export where detached_at is not null order by from_at;
+select partition, location, sha256, rows from pipeline.audit_export where detached_at is not null order by from_at;
 
 -- name: cycle_keys
 select cycle_id, cycle_key from pipeline.cycle where cycle_id = any (cast(:ids as bigint[]));

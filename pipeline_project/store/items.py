@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
 from pipeline_project.store import history, statements
+from pipeline_project.store.columns import Bigints
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("items")
@@ -121,7 +122,7 @@ def members(connection: sa.Connection, bundle_id: int) -> list[dict[str, Any]]:
 
 def held_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:
     """Ids of the selected and claimed items of a cycle, in id order, from `after` on."""
-    return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id, "after": after, "most": most}))
+    return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id, "after": after, "most": most}).all())
 
 
 def source_keys(connection: sa.Connection, pool: Pool) -> set[str]:
@@ -134,8 +135,8 @@ def lock(connection: sa.Connection, ids: Sequence[int], *, mates: bool = False) 
     if not ids:
         return []
     if mates:
-        ids = connection.scalars(SQL["with_mates"], {"ids": list(ids)}).all()
-    return connection.execute(SQL["lock"], {"ids": list(ids)}).all()
+        ids = connection.scalars(SQL["with_mates"], {"ids": Bigints.of(ids)}).all()
+    return connection.execute(SQL["lock"], {"ids": Bigints.of(ids)}).all()
 
 
 def _with_broken_bundles(connection: sa.Connection, locked: Sequence[Any], moved: list[int]) -> list[int]:
@@ -150,4 +151,4 @@ def _move(connection: sa.Connection, statement: str, ids: Sequence[int], **param
 
 
 def _ids(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:
-    return list(connection.scalars(SQL[statement], {"ids": list(ids), **parameters})) if ids else []
+    return list(connection.scalars(SQL[statement], {"ids": Bigints.of(ids), **parameters}).all()) if ids else []

@@ -39,7 +39,7 @@ def effects(connection: sa.Connection, cycle_id: int, found: Fates) -> tuple[lis
     demands = columns.read(connection, SQL["demands"], {"cycle_id": cycle_id}, _DEMANDS)
     of, resource_ids, quantities = (columns.integers(demands, name) for name in _DEMANDS)
     wanted, resource = np.unique(resource_ids, return_inverse=True)
-    rows = connection.execute(SQL["resources"], {"ids": wanted.tolist()}).mappings().all()
+    rows = connection.execute(SQL["resources"], {"ids": columns.Bigints(wanted)}).mappings().all()
     at = np.searchsorted(found.item_ids, of)
     back = np.zeros(len(wanted), np.int64)
     released = found.fates[at] == RELEASE

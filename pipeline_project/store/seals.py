@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
-from pipeline_project.core.packing import Int64
+from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.core.positions import START, Position
 from pipeline_project.core.seals import SIZE, Names, Seal
-from pipeline_project.store import cycles, statements
+from pipeline_project.store import cycles, feed, statements
 
 SQL = statements.load("seals")
 
@@ -33,10 +34,15 @@ class Gone(NamedTuple):
     from_at: int
     until_at: int
 
+    def covers(self, names: Names) -> Bools:
+        """Which of these rows were in it. Pool events are in no partition."""
+        return (names.seqs > 0) & (names.times >= self.from_at) & (names.times < self.until_at)
+
 
 def seal(connection: sa.Connection, *, most: int) -> Seal | None:
     """Seal the next rows, so many at most; None where every row below the horizon is sealed."""
     connection.execute(SQL["lock"])
+    feed.in_order(connection)
     before = last(connection)
     after = before.until if before else START
     batch = _batch(connection.execute(SQL["unsealed"], {"xid": str(after.xid), "seq": after.seq, "most": most}).mappings().one())
@@ -81,6 +87,12 @@ def present(connection: sa.Connection, sealed: Seal) -> Batch:
     """The rows of a seal as they are now, with their names."""
     nothing = Batch(b"", Names(**dict.fromkeys(Names.__slots__, np.empty(0, np.int64))))
     return _batch(connection.execute(SQL["present_names"], _columns(sealed)).mappings().one()) or nothing
+
+
+def leaves_of(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> tuple[Int64, bytes]:
+    """(seqs, concatenated leaves) of rows of pipeline.transition that came from a file. Raises DataError where they cannot be such rows."""
+    found = connection.execute(SQL["leaves"], {"rows": json.dumps(rows, default=str)}).one()
+    return np.frombuffer(found.seqs, ">i8").astype(np.int64), found.leaves
 
 
 def row_at(connection: sa.Connection, position: Position) -> dict[str, Any] | None:

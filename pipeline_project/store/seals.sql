@@ -66,3 +66,9 @@ select count(*) from (select from pipeline.trail where (xid, seq) > (cast(:xid a
 -- name: trail_name
 -- A restored or newly made database of the same name is another one, and has a file of roots of its own.
 select current_database() || '-' || oid from pg_database where datname = current_database();
+
+-- name: leaves
+-- What rows of transition hash to that are in a file by now. Details travel as text: through a number of Python's they would change.
+select string_agg(int8send(t.seq), ''::bytea) as seqs, string_agg(pipeline.transition_leaf(t), ''::bytea) as leaves
+  from jsonb_array_elements(cast(:rows as jsonb)) written,
+       jsonb_populate_record(null::pipeline.transition, written || jsonb_build_object('detail', (written ->> 'detail')::jsonb)) t;

@@ -35,6 +35,9 @@ def test_a_changed_row_ends_with_4_and_its_name(pipeline: CommandLine, pool: str
     verified = pipeline("audit", "verify", "--replay")
     assert (verified["verified"], verified["first"], verified["violated"]) == (True, None, [])
     assert verified["compared"] == verified["seals"] >= 1
+    assert verified["read_back"] is None
+    assert pipeline("audit", "verify", "--archive")["read_back"] == 0
+    assert "no --since" in pipeline("audit", "verify", "--archive", "--since", "1", exits=2)["error"]["message"]
     newest = "version = 1 and item_id = (select max(item_id) from pipeline.item_key)"
     tamper(database, f"update pipeline.transition set actor = 'x' where {newest}")  # noqa: S608
     first = pipeline("audit", "verify", exits=4)["first"]

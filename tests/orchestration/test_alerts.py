@@ -44,7 +44,7 @@ def test_a_failed_check_of_a_run_that_succeeded_raises_one_alert(
         look(contested, instance, cursor)  # a tick that was cut off comes again
     (alert,) = contested.engine.inquiry.alerts()
     assert (alert["kind"], alert["severity"], alert["pool"]) == ("check_failed", "error", "p")
-    assert alert["message"].startswith("ledger_invariants_hold of committed_decisions: over_allocated: 1 rows")
+    assert alert["message"].startswith("ledger_invariants_hold of committed_decisions: over_allocated, row 1 of 1")
     assert alert["detail"]["partition"] == "2026-01-15|p"
     assert len([record for record in caplog.records if record.name == LOG]) == 1
     assert after != cursor

@@ -19,6 +19,7 @@ from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.engine import Engine
 from pipeline_project.engine.upkeep import Upkeep
 from pipeline_project.orchestration import checks
+from pipeline_project.orchestration.faults import Fault
 from pipeline_project.orchestration.inprocess import ControlRoom
 from pipeline_project.store.database import Database
 from tests.orchestration.conftest import TODAY
@@ -144,17 +145,18 @@ def test_an_item_that_never_wins_starves(contested: World) -> None:
     assert [fault.split(";")[0] for fault in waiting] == ["light has waited 86401 s", "middle has waited 86401 s"]
 
 
-def test_a_ledger_that_was_tampered_with_breaks_an_invariant(database: Database, engine: Engine) -> None:
+def test_a_ledger_that_was_tampered_with_names_every_row(database: Database, engine: Engine) -> None:
     engine.intake.create_pool("p")
-    engine.intake.put_resources("p", [{"key": "gate", "capacity": 3}])
+    engine.intake.put_resources("p", [{"key": "gate", "capacity": 3}, {"key": "spare", "capacity": 3}])
     engine.intake.submit("p", [{"key": "a", "weight": 1, "demands": {"gate": 1}}])
     report = engine.cycles.run("p")
     assert checks.ledger_invariants_hold(report, engine) == []
     with entered(database) as connection:
         connection.exec_driver_sql("alter table pipeline.resource disable trigger user")
         connection.exec_driver_sql("update pipeline.resource set in_use = 2")
-    (fault,) = checks.ledger_invariants_hold(report, engine)
-    assert fault.startswith("in_use_drifted: 1 rows")
+    found = checks.ledger_invariants_hold(report, engine)
+    assert [fault.split(":")[0] for fault in found] == ["in_use_drifted, row 1 of 2", "in_use_drifted, row 2 of 2"]
+    assert {(fault.row["key"], fault.row["held"]) for fault in found if isinstance(fault, Fault)} == {("gate", 1), ("spare", 0)}
 
 
 def test_a_failed_check_names_its_rows_in_a_table(contested: World) -> None:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline_project.core.packing import Int64
 from pipeline_project.solvers import graph_reductions
-from pipeline_project.solvers.graph_board import Board
+from pipeline_project.solvers.graph_board import RULES, Board
 from pipeline_project.solvers.graph_reductions import Graph, Kernelized, kernelize
-from pipeline_project.solvers.graph_rules import RULES
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.solver import Bools, Budget
 

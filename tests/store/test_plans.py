@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_project.bench import large
-from pipeline_project.bench.plans import LARGE, Hot, archive_some, explain, hot_statements, nodes_of
+from pipeline_project.bench.plans import LARGE, TRAIL, Hot, archive_some, explain, hot_statements, nodes_of
+from pipeline_project.store import feed, statements
 from pipeline_project.store.database import Database
 from tests.store.planting import run
 from tests.world import entered
@@ -42,6 +43,23 @@ def test_a_hot_statement_reaches_its_rows_by_index(full: sa.Connection) -> None:
     everything = explain(full, Hot(noun="items", name="counts", index="", parameters={"pool_id": 1}))
     assert everything.read_whole == {"item_state"}  # else nothing below would be noticed
     assert {name: plan for name, (hot, plan) in plans.items() if hot.index not in plan.indexes or plan.read_whole} == {}
+
+
+@pytest.mark.parametrize("name", ["feed.read", "seals.unsealed"])
+def test_a_page_of_the_trail_costs_what_is_on_it_however_much_follows(full: sa.Connection, name: str) -> None:
+    """By the statistics nothing follows: one transaction wrote everything. So it is with all that was written since the last ANALYZE."""
+    noun, verb = name.split(".")
+    statement = str(statements.load(noun)[verb].text)
+    (xid,) = full.execute(sa.text("select distinct xid::text from pipeline.transition")).scalars()
+    with full.begin_nested() as attempt:
+        feed.in_order(full)
+        query = sa.text(
+            "explain (analyze, format json) " + statement.replace("pg_snapshot_xmin(pg_current_snapshot())", "'999999999'::xid8")
+        )
+        found = full.execute(query, {"xid": xid, "seq": 100, "most": 1000}).scalar_one()[0]
+        attempt.rollback()
+    read = [node["Actual Rows"] for node in nodes_of(found["Plan"]) if node.get("Index Name") == TRAIL]
+    assert read == [pytest.approx(1000, abs=2)]
 
 
 CALLS: list[tuple[str, set[str]]] = [

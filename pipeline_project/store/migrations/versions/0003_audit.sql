@@ -17,9 +17,16 @@ create index transition_feed on pipeline.transition (xid, seq);
 drop index pipeline.pool_event_xid;
 create index pool_event_feed on pipeline.pool_event (xid, (event_id - 4611686018427387904));
 
--- What the feed reads and the seals cover. A leaf is the hash of every column: record_send is the same whatever a session's
+-- A leaf is the hash of every column: record_send is the same whatever a session's
 -- DateStyle or TimeZone, writes lengths and nulls, and holds no number that differs between two databases once enums are text.
 -- Text travels in client_encoding, which must be UTF8. The byte 0 keeps leaves apart from nodes, as in RFC 6962.
+-- Planned in line where it is called, so it has no search_path of its own.
+create function pipeline.transition_leaf(t pipeline.transition) returns bytea language sql stable as $$
+  select sha256('\x00'::bytea || record_send(row('transition'::text, t.seq, t.xid, t.at, t.item_id, t.cycle_id, t.token, t.pool_id,
+                                                 t.version, t.revision, t.from_state::text, t.to_state::text, t.event, t.session_name,
+                                                 t.actor, t.reason, t.detail))) $$;
+
+-- What the feed reads and the seals cover.
 create view pipeline.trail as
   select e.xid, e.event_id - 4611686018427387904 as seq, e.at, e.pool_id, e.kind as event, null::bigint as item_id, null::int as version,
          null::int as revision, null::pipeline.state as from_state, null::pipeline.state as to_state, null::bigint as cycle_id,
@@ -30,9 +37,7 @@ create view pipeline.trail as
   union all
   select t.xid, t.seq, t.at, t.pool_id, t.event, t.item_id, t.version, t.revision, t.from_state, t.to_state, t.cycle_id, t.token,
          t.session_name, t.actor, t.reason, t.detail,
-         sha256('\x00'::bytea || record_send(row('transition'::text, t.seq, t.xid, t.at, t.item_id, t.cycle_id, t.token, t.pool_id,
-                                                 t.version, t.revision, t.from_state::text, t.to_state::text, t.event, t.session_name,
-                                                 t.actor, t.reason, t.detail)))
+         pipeline.transition_leaf(t)
     from pipeline.transition t;
 
 -- Nothing wrote the table of 0001. A seal covers the rows after one position up to another: their Merkle root (RFC 6962), chained
@@ -101,8 +106,10 @@ end $$;
 create trigger feed_hint after insert on pipeline.item_state for each statement execute function pipeline.hint();
 create trigger feed_hint after insert on pipeline.pool_event for each statement execute function pipeline.hint();
 
-revoke all on function pipeline.audit_gone(), pipeline.sealed_up_to(), pipeline.unsealed_rows(regclass), pipeline.hint() from public;
-grant execute on function pipeline.audit_gone(), pipeline.sealed_up_to(), pipeline.unsealed_rows(regclass)
+revoke all on function pipeline.audit_gone(), pipeline.sealed_up_to(), pipeline.unsealed_rows(regclass), pipeline.hint(),
+  pipeline.transition_leaf(pipeline.transition) from public;
+grant execute on function pipeline.audit_gone(), pipeline.sealed_up_to(), pipeline.unsealed_rows(regclass),
+  pipeline.transition_leaf(pipeline.transition)
   to pipeline_writer, pipeline_operator, pipeline_reader, pipeline_auditor;
 grant select on pipeline.trail, pipeline.audit_seal, pipeline.archived_spent
   to pipeline_writer, pipeline_operator, pipeline_reader, pipeline_auditor;

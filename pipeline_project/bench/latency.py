@@ -41,15 +41,18 @@ def furnish(engine: Engine, pool: str) -> None:
         engine.cycles.run(pool)
 
 
-def measure(engine: Engine, stamps: Callable[[str], Stamps], changes: int, seed: int) -> dict[str, Any]:
-    """Seconds of each part of the way, medians; beside each change the same cycle through the engine alone, in another pool.
+def measure(engine: Engine, stamps: Callable[[str], Stamps], is_idle: Callable[[], bool], changes: int, seed: int) -> dict[str, Any]:
+    """Seconds of each part of the way, medians; after them the same cycles through the engine alone, in another pool.
 
+    is_idle        whether no run is queued or at work: a change waits until the run of the one before has ended
     dagster_share  what is left of the median when the engine's own seconds are taken away, as a share of it
     """
     phases, seen, alone = random.Random(seed), [], []  # noqa: S311  # moments, no secrets
     for number in range(changes):
+        _wait_until(is_idle)
         time.sleep(phases.uniform(0, PHASE_S))
         seen.append(_through_the_daemon(engine, stamps, f"change-{number}"))
+    for number in range(changes):  # only now: the daemon wakes for these as well, and its runs would stand in the way of the others
         engine.intake.submit(BESIDE, [{"key": f"change-{number}", "weight": 1, "demands": {}}])
         began = time.monotonic()
         with suppress(CycleInFlight):  # the daemon has it: one figure less
@@ -108,6 +111,14 @@ def _through_the_daemon(engine: Engine, stamps: Callable[[str], Stamps], key: st
         "starting": (at.started - at.created).total_seconds(),
         "working": (row["published_at"] - at.started).total_seconds(),
     }
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not holds():
+        if time.monotonic() > give_up:
+            raise PipelineError(f"expected every run to have ended within {WAIT_S:.0f} s, found one at work")
+        time.sleep(LOOK_S)
 
 
 def _decided(engine: Engine, pool: str, key: str) -> str:

@@ -49,7 +49,7 @@ def hot_statements(items: int) -> list[Hot]:
         Hot(noun="decisions", name="top", index="decision_pkey", parameters={"cycle_id": 1400, "most": 20}),
         Hot(noun="items", name="due_to_expire", index="item_state_expiry", parameters={"most": 2000}),
         Hot(noun="items", name="holds_run_out", index="item_state_hold", parameters={"most": 2000}),
-        Hot(noun="items", name="of_cycle", index="item_state_cycle", parameters={"cycle_id": items // 100 - 5, "after": 0, "most": 5000}),
+        Hot(noun="items", name="of_cycle", index="decision_pkey", parameters={"cycle_id": items // 100 - 5, "after": 0, "most": 5000}),
         Hot(noun="items", name="with_mates", index="item_state_bundle", parameters={"ids": ids}),
         Hot(noun="items", name="lock", index="item_state_pkey", parameters={"ids": ids}),
         Hot(noun="items", name="source_keys", index="item_state_pending", parameters={"pool_id": 1}),

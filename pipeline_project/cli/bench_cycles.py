@@ -77,7 +77,7 @@ def latency(
         up.served(web=False, where=name, workers=workers or None),
     ):
         bench.warm_up(engine)
-        rows = [bench.measure(engine, lambda run: bench.Stamps(*room.stamps(run)), changes, seed)]
+        rows = [bench.measure(engine, lambda run: bench.Stamps(*room.stamps(run)), room.is_idle, changes, seed)]
         if pools:
             rows.append(bench.keep_up(engine, pools))
         rows = [{**row, "workers": workers} for row in rows]

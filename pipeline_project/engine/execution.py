@@ -1,6 +1,7 @@
 """The executor's side: claim what a published cycle selected, then complete or fail it with the token of the claim.
 
-The database's own functions do it (`pipeline.claim` and so on), the same for every language; each method is one call of one.
+The database's own functions do it (`pipeline.claim` and so on), the same for every language; each method is one statement
+and so one transaction, and may be repeated: by the token of a claim, by the name of a request.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Execution:
     def _claim(
         self, pool: str, executor: str, most: int, ttl_s: int | None, keys: Sequence[str] | None, request: str
     ) -> list[dict[str, Any]]:
-        with self._database.begin() as connection:
+        with self._database.statement() as connection:
             return leases.claim(connection, pool, executor, most=most, ttl_s=ttl_s, keys=keys, request=request)
 
     @repeatable
@@ -48,13 +49,13 @@ class Execution:
         self, pool: str, claims: Sequence[Claim], *, results: Sequence[Any] | None = None, executor: str | None = None
     ) -> list[dict[str, Any]]:
         """Done. One row a claim: item, token, accepted, state and, where it was refused, why. The same claim again is accepted again."""
-        with self._database.begin() as connection:
+        with self._database.statement() as connection:
             return _told(leases.complete(connection, pool, claims, results=results, executor=executor))
 
     @repeatable
     def fail(self, pool: str, claims: Sequence[Claim], *, error: str, executor: str | None = None) -> list[dict[str, Any]]:
         """Not done. The policy decides: try again with the hold, compete again without, fail for good, quarantine. Rows as `complete`."""
-        with self._database.begin() as connection:
+        with self._database.statement() as connection:
             return _told(leases.fail(connection, pool, claims, error=error, executor=executor))
 
     def turn(
@@ -68,9 +69,9 @@ class Execution:
         ttl_s: int | None = None,
         request: str | None = None,
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Complete what is done and claim what is next, in one transaction: (rows as of `complete`, rows as of `claim`).
+        """Complete what is done and claim what is next, in one statement: (rows as of `complete`, rows as of `claim`).
 
-        Half the commits of an executor that does one thing after the other.
+        Half the commits and a quarter of the round trips of an executor that does one thing after the other.
         """
         return self._turn(pool, executor, done, results, most, ttl_s, request or str(uuid4()))
 
@@ -78,16 +79,14 @@ class Execution:
     def _turn(
         self, pool: str, executor: str, done: Sequence[Claim], results: Sequence[Any] | None, most: int, ttl_s: int | None, request: str
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        with self._database.begin() as connection:
-            # In this order: completing may wait for locks, and nobody must wait while holding what it has just claimed.
-            answers = leases.complete(connection, pool, done, results=results, executor=executor)
-            claims = leases.claim(connection, pool, executor, most=most, ttl_s=ttl_s, request=request)
+        with self._database.statement() as connection:
+            answers, claims = leases.turn(connection, pool, executor, done, results=results, most=most, ttl_s=ttl_s, request=request)
             return _told(answers), claims
 
     @repeatable
     def heartbeat(self, pool: str, executor: str, *, ttl_s: int | None = None) -> int:
         """Prolong every live lease of this executor; how many."""
-        with self._database.begin() as connection:
+        with self._database.statement() as connection:
             return leases.heartbeat(connection, pool, executor, ttl_s=ttl_s)
 
 

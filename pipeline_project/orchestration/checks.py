@@ -61,10 +61,15 @@ def gap_within_policy(proposal: Proposal, _: Engine) -> Faults:
 def ledger_invariants_hold(report: Report, engine: Engine) -> Faults:
     """Every promise of the store holds where the cycle decided: nothing over-allocated, no half bundle, no move without its audit row."""
     return [
-        Fault(f"{broken['name']}, row {number} of {broken['rows']}: {row}", invariant=broken["name"], **row)
+        Fault(f"{broken['name']}, row {number} of {broken['rows']}: {_spelled(row)}", invariant=broken["name"], **row)
         for broken in engine.upkeep.check_cycle(report["cycle"], pool=report["pool"])
         for number, row in enumerate(broken["examples"], 1)
     ]
+
+
+def _spelled(row: Mapping[str, Any]) -> str:
+    """As a person reads it: numbers are numbers, whatever type the database gave them."""
+    return ", ".join(f"{name} {value}" for name, value in row.items())
 
 
 def nobody_starves(report: Report, engine: Engine) -> Faults:

@@ -22,7 +22,7 @@ from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import assets, definitions, home
 from pipeline_project.orchestration.metadata import account, describe
 from pipeline_project.orchestration.partitions import POOLS, key_of
-from pipeline_project.orchestration.requests import LIVE_CYCLE, CycleRequest
+from pipeline_project.orchestration.requests import IN_FLIGHT, LIVE_CYCLE, CycleRequest
 from pipeline_project.orchestration.versions import DATA_VERSION, data_version, observed
 from pipeline_project.settings import Settings, load
 from pipeline_project.store import dagster_database
@@ -80,6 +80,10 @@ class ControlRoom:
         if record is None or record.start_time is None:
             raise Unknown(f"run {run_id}: expected a run that has started, found none")
         return record.create_timestamp, datetime.fromtimestamp(record.start_time, UTC)
+
+    def is_idle(self) -> bool:
+        """Whether no run of any job is queued or at work."""
+        return self.instance is None or not self.instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT), limit=1)
 
     def report_runless(self, report: Report) -> bool:
         """Put a cycle that the engine ran by itself into the lineage of its assets; False where none is kept.

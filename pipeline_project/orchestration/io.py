@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import dagster as dg
 
+from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.errors import StalePlan, Unknown
 from pipeline_project.core.snapshot import Snapshot
 from pipeline_project.engine.engine import Engine
-from pipeline_project.orchestration.metadata import CYCLE_KEY, account, describe
+from pipeline_project.orchestration.metadata import CYCLE_KEY, account, describe, drawn
 from pipeline_project.orchestration.partitions import day_and_pool_of
 from pipeline_project.orchestration.requests import CYCLE_TAG
 from pipeline_project.store.artifacts import CONFLICT_GRAPH, PENDING_ITEMS, PROPOSED_SELECTIONS
@@ -36,9 +37,14 @@ class ArtifactIO(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         self._made[context.asset_key] = obj
-        context.add_output_metadata({**describe(obj), **account(self._engine, obj)})
+        pictures = drawn(self._proposal_of(obj)) if isinstance(obj, Mapping) else {}  # only now: nobody waits for a picture to be published
+        context.add_output_metadata({**describe(obj), **account(self._engine, obj), **pictures})
         if isinstance(obj, Snapshot):  # from here on the run is found by its cycle
             context.step_context.instance.add_run_tags(context.run_id, {CYCLE_TAG: obj.cycle_key()})
+
+    def _proposal_of(self, report: Mapping[str, Any]) -> Proposal:
+        made: Proposal | None = self._made.get(dg.AssetKey(PROPOSED_SELECTIONS))
+        return made or self._engine.artifacts.load_proposal(report["pool"], report["cycle"])
 
     def load_input(self, context: dg.InputContext) -> Any:
         if context.asset_key in self._made:

@@ -60,7 +60,6 @@ def _(made: ConflictGraph) -> Metadata:
         "components": len(components),
         "largest_component": int(components.max(initial=0)),
         "most_contested": _most_contested(made, contested),
-        **_picture("picture", pictures.conflicts(made)),
     }
 
 
@@ -82,7 +81,6 @@ def _(made: Proposal) -> Metadata:
         "top_selected": _top_selected(made),
         "top_deferred": _top_deferred(made, deferred),
         "top_blockers": _top_blockers(made),
-        **_picture("utilisation", pictures.utilisation(made)),
     }
 
 
@@ -90,6 +88,11 @@ def _(made: Proposal) -> Metadata:
 def _(made: Mapping) -> Metadata:  # type: ignore[type-arg]  # singledispatch takes a class, not an alias
     numbers = ("value", "upper_bound", "gap", "items", "selected", "deferred", "stale", "nofit", "changed", "attempt")
     return {CYCLE_KEY: made["cycle"], "status": str(made["status"]), "mode": str(made["mode"]), **{name: made[name] for name in numbers}}
+
+
+def drawn(made: Proposal) -> Metadata:
+    """Who stood in whose way, and how full each resource has become."""
+    return {**_picture("conflicts", pictures.conflicts(made.graph)), **_picture("utilisation", pictures.utilisation(made))}
 
 
 def account(engine: Engine, made: object) -> Metadata:

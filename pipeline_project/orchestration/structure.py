@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from pipeline_project.core.columns import suggestion
 from pipeline_project.core.errors import Refused
@@ -20,6 +19,7 @@ from pipeline_project.orchestration.faults import Fault, Faults
 
 if TYPE_CHECKING:
     import great_expectations as gx
+    import pandas as pd
 
 EXAMPLES: Final = 5
 BUILT_IN: Final = Path(__file__).with_name("snapshot_suite.json")
@@ -38,7 +38,7 @@ class SuiteRefused(Refused):
 
 
 def structural_faults(snapshot: Snapshot, suite: Suite | None = None) -> Faults:
-    """Expectations that do not hold, each with the first rows that break it; empty = sound. About 0.1 s."""
+    """Expectations that do not hold, each with the first rows that break it; empty = sound. About 0.1 s, and 2 s before the first."""
     chosen = load_suite(None) if suite is None else suite
     return [fault for name, frame in _frames(snapshot).items() if chosen.get(name) for fault in _faults(name, frame, chosen[name])]
 
@@ -118,6 +118,8 @@ def warm() -> None:
 
 
 def _frames(snapshot: Snapshot) -> dict[str, pd.DataFrame]:
+    import pandas as pd
+
     s = snapshot
     items = {"item_id": s.item_ids, "key": s.keys.to_pylist(), "version": s.versions, "weight": s.weights}
     owners = np.repeat(s.item_ids, np.diff(s.indptr))

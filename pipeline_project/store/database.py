@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 
 from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch, UsageError
 from pipeline_project.settings import Settings
@@ -24,6 +25,9 @@ LOGIN: Final = "pipeline"
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
 SESSION: Final = {"idle_in_transaction_session_timeout": "5s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+
+_untried: Final[ContextVar[bool]] = ContextVar("untried", default=False)
+"""Whether the connection that is taken now is wanted as it is, dead or alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,10 @@ class Database:
         if not self._engines:
             options = " ".join(f"-c {name}={value}" for name, value in {**SESSION, "role": self.role}.items())
             # PGCLIENTENCODING must not decide what the rows of the audit trail hash to.
-            self._engines.append(
-                sa.create_engine(
-                    self.url, connect_args={"options": options, "client_encoding": "utf8"}, pool_pre_ping=True, pool_size=5, max_overflow=15
-                )
-            )
+            arguments = {"options": options, "client_encoding": "utf8"}
+            engine = sa.create_engine(self.url, connect_args=arguments, pool_size=5, max_overflow=15)
+            _replace_the_dead(engine)
+            self._engines.append(engine)
         return self._engines[0]
 
     @contextmanager
@@ -89,6 +92,19 @@ class Database:
                 if actor:
                     connection.execute(sa.text("select set_config('pipeline.actor', :actor, true)"), {"actor": actor})
                 yield connection
+
+    @contextmanager
+    def statement(self) -> Iterator[sa.Connection]:
+        """One statement that is a transaction by itself, in one round trip: no BEGIN, no COMMIT, and no asking whether the server is there.
+
+        For callers that repeat it when the connection is lost: that the server is gone they find out by the statement itself.
+        """
+        token = _untried.set(True)
+        try:
+            with self._connect() as connection, connection.execution_options(isolation_level="AUTOCOMMIT").begin():
+                yield connection
+        finally:
+            _untried.reset(token)
 
     @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
@@ -111,6 +127,20 @@ class Database:
         self._engines.clear()
         if self.server:
             self.server.release()
+
+
+def _replace_the_dead(engine: sa.Engine) -> None:
+    """A connection that died in the pool is replaced before anybody sees it, and all of its age: pool_pre_ping, with an exception."""
+
+    def tried(driver: Any, *_: Any) -> None:
+        try:
+            alive = not driver.closed and (_untried.get() or engine.dialect.do_ping(driver))
+        except engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise InvalidatePoolError
+
+    sa.event.listen(engine, "checkout", tried)
 
 
 def _with_password(url: sa.URL, file: Path | None) -> sa.URL:

@@ -147,8 +147,10 @@ select s.item_id from pipeline.item_state s
 
 -- name: of_cycle
 -- The claimed ones too: one that is failing at this moment may be about to become selected again, and only its lock tells.
-select item_id from pipeline.item_state
- where cycle_id = :cycle_id and state in ('selected', 'claimed') and item_id > :after order by item_id limit :most;
+-- By the cycle's decisions, which are in order: whatever it holds it has selected, in the same transaction.
+select d.item_id from pipeline.decision d
+  join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id and s.state in ('selected', 'claimed')
+ where d.cycle_id = :cycle_id and d.verdict = 'selected' and d.item_id > :after order by d.item_id limit :most;
 
 -- name: broken_bundles
 -- Pending bundles that lost a member for good: they can never be whole again, so the rest is cancelled. One that its source took away

@@ -7,6 +7,15 @@ select * from pipeline.claim(:pool, :executor, :most, cast(:ttl as interval), :r
 -- name: complete
 select * from pipeline.complete(:pool, cast(:items as text[]), cast(:tokens as bigint[]), cast(:results as jsonb), :executor);
 
+-- name: turn
+-- Completions, then claims, in this order, for a claim is made under no lock that is waited for: UNION ALL runs its parts one after the
+-- other, and each statement inside the functions sees what is committed when it begins. What was claimed has no `accepted`.
+select item, token, accepted, state, reason, null::jsonb as payload, null::timestamptz as lease_until, null::int as attempt
+  from pipeline.complete(:pool, cast(:items as text[]), cast(:tokens as bigint[]), cast(:results as jsonb), :executor)
+union all
+select item, token, null, null, null, payload, lease_until, attempt
+  from pipeline.claim(:pool, :executor, :most, cast(:ttl as interval), :request);
+
 -- name: fail
 select * from pipeline.fail(:pool, cast(:items as text[]), cast(:tokens as bigint[]), :error, :executor);
 

@@ -53,7 +53,7 @@ def test_each_part_of_the_way_is_a_part_of_the_whole(engine: Engine) -> None:
 
     with daemon(engine):
         latency.warm_up(engine)
-        row = latency.measure(engine, stamps, 2, 1)
+        row = latency.measure(engine, stamps, lambda: True, 2, 1)
         kept = latency.keep_up(engine, 3)
     assert row["changes"] == 2
     assert 0 < row["median_s"] <= row["p99_s"]

@@ -48,23 +48,33 @@ class Installation:
     database: Database
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where it will run: a test furnishes the engine before it opens the doors, or the daemon decides what the test wanted to."""
+
+    engine: Engine
+    opened: Callable[..., AbstractContextManager[Installation]]
+    """days = how many partitions of days there are"""
+
+
 @pytest.fixture
-def installation(
-    clones: Callable[[], AbstractContextManager[Database]], settings: Settings, tmp_path: Path
-) -> Iterator[Callable[[], AbstractContextManager[Installation]]]:
-    """Its database; the servers start when it is entered, so that a test can furnish it before."""
+def site(clones: Callable[[], AbstractContextManager[Database]], settings: Settings, tmp_path: Path) -> Iterator[Site]:
+    """A database; the servers start when it is opened."""
     with clones() as database:
         folder = tmp_path / "artifacts"
         engine = Engine.over(database, Artifacts(f"{folder}/{database.url.database}"), timezone="UTC")
-        today = engine.inquiry.today()
         variables = {
             **os.environ,
             "PIPELINE_HOME": str(settings.home),
             "PIPELINE_ARTIFACTS": str(folder),
             "PIPELINE_DATABASE_URL": database.name,
-            "PIPELINE_FIRST_DAY": str(today - timedelta(days=4)),
         }
-        yield lambda: _up(engine, database, variables)
+
+        def opened(*, days: int = 5) -> AbstractContextManager[Installation]:
+            first_day = engine.inquiry.today() - timedelta(days=days - 1)
+            return _up(engine, database, {**variables, "PIPELINE_FIRST_DAY": str(first_day)})
+
+        yield Site(engine=engine, opened=opened)
         dagster_database.drop(database, settings)
 
 

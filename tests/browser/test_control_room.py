@@ -7,7 +7,6 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ import pytest
 
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine.engine import Engine
-from tests.browser.conftest import Installation, photograph
+from tests.browser.conftest import Installation, Site, photograph
 from tests.store.planting import run
 from tests.world import entered
 
@@ -29,12 +28,10 @@ WAIT_S: Final = 600.0  # idle it takes a minute; on a machine ten times overload
 
 
 @pytest.mark.timeout(1800)
-def test_a_person_sees_the_mission_decides_days_anew_and_is_told_of_a_broken_promise(
-    page: Page, installation: Callable[[], AbstractContextManager[Installation]]
-) -> None:
+def test_a_person_sees_the_mission_decides_days_anew_and_is_told_of_a_broken_promise(page: Page, site: Site) -> None:
     """One test for the three: starting Dagster costs more than all of them."""
-    with installation() as room:
-        yesterday = furnish(room.engine)
+    yesterday = furnish(site.engine)
+    with site.opened() as room:
         see_the_mission(page, room)
         decide_anew(page, room, yesterday)
         decide_again(room, yesterday)
@@ -64,7 +61,9 @@ def decide_anew(page: Page, room: Installation, yesterday: date) -> None:
     (found,) = [cycle for cycle in reprocessed(engine) if cycle["day"] == yesterday]
     traced = engine.inquiry.lineage(found["cycle"])
     assert (traced["freed"], traced["newly_selected"]) == (2, 2)
-    wait_until(lambda: bool(traced["run"]), "the run's name in the audit trail")
+    run_of_it = ask(room, RUN, id=traced["run"])["runOrError"]
+    assert run_of_it["__typename"] == "Run", "expected the run's name in the audit trail"
+    wait_until(lambda: ask(room, RUN, id=traced["run"])["runOrError"]["status"] == "SUCCESS", "the end of the run")  # it records last
     page.goto(f"{room.url}/assets/committed_decisions?view=partitions&partition={yesterday}%7C{POOL}")
     page.get_by_text("supersedes", exact=True).first.wait_for()
     page.get_by_text(f"cycle {traced['superseded'][0]['cycle'][:8]}").first.wait_for()
@@ -91,6 +90,7 @@ mutation ($params: LaunchBackfillParams!) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
 }"""
+RUN: Final = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 STATUS: Final = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
 
 

@@ -124,6 +124,24 @@ def _completed(world: World) -> None:
     _use(world, 0, 0, spent=2)
 
 
+def _one_of_them(world: World) -> list[tuple[str, int]]:
+    world.cycle()
+    return [(claim["item"], claim["token"]) for claim in world.engine.execution.claim(world.pool, "e", keys=["d"])]
+
+
+def _turn(world: World, claims: list[tuple[str, int]]) -> None:
+    """The request is named, so that whoever makes the call again is given what the first may have got."""
+    answers, following = world.engine.execution.turn(world.pool, "e", claims, most=9, request="the only one")
+    assert all(answer["accepted"] for answer in answers), answers
+    assert {claim["item"] for claim in following} == {"x", "y"}, following
+
+
+def _turned(world: World) -> None:
+    held = "submit select claim"
+    _events(world, x=held, y=held, c="submit", d=f"{held} complete")
+    assert {world.item(key)["token"] for key in "xyd"} == {1}
+
+
 def _fail(world: World, claims: list[tuple[str, int]]) -> None:
     answers = world.engine.execution.fail(world.pool, [(key, token) for key, token in claims], error="boom")
     assert all(answer["accepted"] for answer in answers), answers
@@ -262,6 +280,7 @@ ACTS: Final[dict[str, Act]] = {
     "commit": Act(prepare=_plan, call=lambda world, key: world.engine.cycles.commit_planned(key, pool=world.pool), check=_committed),
     "claim": Act(prepare=_run, call=lambda world, _: world.claim(), check=_claimed),
     "complete": Act(prepare=_claims, call=_complete, check=_completed, repeats=True),
+    "turn": Act(prepare=_one_of_them, call=_turn, check=_turned, repeats=True),
     "fail": Act(prepare=_claims, call=_fail, check=_failed, repeats=True),
     "heartbeat": Act(prepare=_claims, call=lambda world, _: world.engine.execution.heartbeat(world.pool, "e"), check=_beaten, repeats=True),
     "rollback": Act(prepare=_run, call=lambda world, key: world.engine.cycles.rollback(key, pool=world.pool), check=_rolled_back),

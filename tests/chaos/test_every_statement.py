@@ -163,6 +163,13 @@ def test_cut_off_on_the_wire_and_made_again_it_happened_once(bench: Bench, depth
         bench.break_at(chosen, call)
 
 
+def test_a_turn_is_one_request_on_the_wire(shared: Engine) -> None:
+    """Completing what is done and claiming what is next: no BEGIN, no COMMIT, and nobody asks first whether the server is there."""
+    with through_a_proxy(shared) as (proxy, behind):
+        requests, commits = counted(proxy, behind, Bench(shared, ACTS["turn"], "one-request"))
+    assert (requests, commits) == (1, [])
+
+
 def counted(proxy: Proxy, behind: Engine, bench: Bench) -> tuple[int, list[int]]:
     """How many requests the call makes, and which of them are COMMITs."""
     world, prepared = bench.world()

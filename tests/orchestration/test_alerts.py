@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ import pytest
 from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs
 from pipeline_project.orchestration.inprocess import ControlRoom
+from pipeline_project.orchestration.requests import POOL_TAG
 from tests.orchestration.conftest import TODAY
 from tests.world import World
 
@@ -67,16 +69,97 @@ def test_what_failed_before_the_watch_began_is_not_told_again(
 
 
 def test_a_failed_run_raises_one_alert(world: World, instance: dg.DagsterInstance, broken: None) -> None:
-    run = jobs.sweep.execute_in_process(instance=instance, resources={"engine": world.engine}, raise_on_error=False)
+    run = sweep(world, instance)
     for _ in range(2):
-        context = dg.build_run_status_sensor_context(
-            sensor_name="failed_runs",
-            dagster_event=run.get_run_failure_event(),
-            dagster_instance=instance,
-            dagster_run=run.dagster_run,
-            resources={"engine": world.engine},
-        )
-        alerts.failed_runs(context.for_run_failure())
+        tell_of_failure(world, instance, run)
     (alert,) = world.engine.inquiry.alerts()
     assert (alert["kind"], alert["severity"]) == ("run_failed", "error")
     assert alert["message"].startswith("sweep: ")
+
+
+def test_the_alert_ends_when_the_job_succeeds_and_a_late_word_of_the_failure_does_not_raise_it_again(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as planted:
+        planted.setattr(Upkeep, "check_new", lambda _: Checked(violated=BROKEN, items=None))
+        failed = sweep(world, instance)
+    tell_of_failure(world, instance, failed)
+    pull = jobs.pull_sources.execute_in_process(instance=instance, resources={"engine": Puller()}, run_config=jobs.pull_config("p"))
+    tell_of_success(world, instance, pull)
+    assert lasting(world) == ["run_failed"]  # another job's success says nothing about this one
+    succeeded = sweep(world, instance)
+    tell_of_success(world, instance, succeeded)
+    assert lasting(world) == []
+    tell_of_failure(world, instance, failed)
+    assert lasting(world) == []
+
+
+def test_a_run_that_does_not_end_is_an_alert_until_it_has(
+    world: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = instance.create_run_for_job(jobs.sweep, status=dg.DagsterRunStatus.STARTED, tags={POOL_TAG: "p"})
+    watch(world, instance)
+    assert lasting(world) == []  # it is young
+    monkeypatch.setattr(alerts, "STUCK_RUN_AFTER", timedelta(seconds=-1))
+    for _ in range(2):
+        watch(world, instance)
+    (alert,) = world.engine.inquiry.alerts()
+    assert (alert["kind"], alert["severity"], alert["pool"], alert["detail"]["run_id"]) == ("stuck_run", "error", "p", run.run_id)
+    assert "sweep is STARTED since" in alert["message"]
+    instance.report_run_canceled(run)
+    watch(world, instance)
+    assert lasting(world) == []
+
+
+def test_the_watch_tells_of_what_waits_too_long_where_no_cycle_runs(contested: World, instance: dg.DagsterInstance) -> None:
+    contested.advance(days=2)
+    assert "begun" in watch(contested, instance)
+    assert lasting(contested) == ["backlog_overlooked", "starving"]
+    contested.engine.cycles.run("p")
+    watch(contested, instance)
+    assert "backlog_overlooked" not in lasting(contested)
+
+
+class Puller:
+    """An engine whose source brings nothing."""
+
+    intake = property(lambda self: self)
+
+    def pull(self, _pool: str) -> dict[str, Any]:
+        return {"submitted": 0, "refused": []}
+
+
+def sweep(world: World, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return jobs.sweep.execute_in_process(instance=instance, resources={"engine": world.engine}, raise_on_error=False)
+
+
+def tell_of_failure(world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult) -> None:
+    alerts.failed_runs(_context(world, instance, run, "failed_runs", run.get_run_failure_event()).for_run_failure())
+
+
+def tell_of_success(world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult) -> None:
+    alerts.recovered_runs(_context(world, instance, run, "recovered_runs", run.get_run_success_event()))
+
+
+def _context(
+    world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult, sensor: str, event: dg.DagsterEvent
+) -> dg.RunStatusSensorContext:
+    return dg.build_run_status_sensor_context(
+        sensor_name=sensor,
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=run.dagster_run,
+        resources={"engine": world.engine},
+    )
+
+
+def watch(world: World, instance: dg.DagsterInstance) -> str:
+    """A tick of sensor `alerts`; what it says it did."""
+    said = alerts.alert_watch(dg.build_sensor_context(instance=instance, resources={"engine": world.engine}))
+    assert isinstance(said, dg.SkipReason)
+    return said.skip_message or ""
+
+
+def lasting(world: World) -> list[str]:
+    """Kinds of the alerts that have not ended."""
+    return sorted(alert["kind"] for alert in world.engine.inquiry.alerts() if alert["recovered_at"] is None)

@@ -40,7 +40,7 @@ def test_every_asset_says_of_which_cycle_it_is_and_what_it_holds(materialize: Ma
     metadata = {asset: run.asset_materializations_for_node(asset)[0].metadata for asset in ALL}
     assert metadata["pending_items"]["items"].value == 3
     assert metadata["conflict_graph"]["contested_resources"].value == 1
-    assert metadata["conflict_graph"]["picture"].value.startswith("![picture](data:image/png;base64,")
+    assert metadata["committed_decisions"]["conflicts"].value.startswith("![conflicts](data:image/png;base64,")
     assert metadata["proposed_selections"]["upper_bound"].value == 3
     deferred = metadata["proposed_selections"]["top_deferred"]
     assert isinstance(deferred, dg.TableMetadataValue)

@@ -156,6 +156,7 @@ def test_a_ledger_that_was_tampered_with_names_every_row(database: Database, eng
         connection.exec_driver_sql("update pipeline.resource set in_use = 2")
     found = checks.ledger_invariants_hold(report, engine)
     assert [fault.split(":")[0] for fault in found] == ["in_use_drifted, row 1 of 2", "in_use_drifted, row 2 of 2"]
+    assert re.search(r", in_use \d+, held \d+$", found[0]), found[0]  # numbers as a person writes them
     assert {(fault.row["key"], fault.row["held"]) for fault in found if isinstance(fault, Fault)} == {("gate", 1), ("spare", 0)}
 
 

@@ -6,6 +6,12 @@
 -- At once what is needed in the end: whoever has read items and goes on to move them would wait for us, and we for them.
 lock table pipeline.executor, pipeline.item_state in access exclusive mode;
 
+-- Every move of an item writes into each index whose condition it meets. What waits without a date needs no place among the dates; and
+-- what a cycle holds is found by its decisions (`of_cycle` in items.sql), which are in the order of item ids anyway.
+drop index pipeline.item_state_expiry;
+create index item_state_expiry on pipeline.item_state (expires_at) where state in ('pending', 'selected') and expires_at is not null;
+drop index pipeline.item_state_cycle;
+
 alter table pipeline.executor add column lost_at timestamptz;  -- the sweep took its last claim back; its next sign of life clears it
 
 -- What an executor holds, and by which request: for heartbeats and for claims that are asked for again.
@@ -357,74 +363,81 @@ begin
   get diagnostics executors = row_count;
 end $$;
 
--- As in 0001, in fewer steps, for a claim of one item costs little else. The legality of a move is judged here and no longer by the
--- row trigger item_moves: PostgreSQL reads the text of a trigger's condition anew for every statement, half of the cost of an
--- update of one row, while the plans of this function are kept. And what moves no capacity leaves early.
+-- As in 0001, in fewer statements, for a claim of one item costs little else. The legality of a move is judged here and no longer by
+-- the row trigger item_moves: PostgreSQL reads the text of a trigger's condition anew for every statement, half of the cost of an
+-- update of one row, while the plans of this function are kept. What moves no capacity leaves early.
 drop trigger item_moves on pipeline.item_state;
+
+-- A row whose number changed meets nobody: then there is no state before.
+create function pipeline.refuse_item_move(item bigint, before pipeline.state, version_before int, token_before bigint,
+                                          after pipeline.state, version_after int, token_after bigint) returns boolean
+  language plpgsql as $$
+begin
+  raise exception 'item %: illegal move from %, version %, token % to %, version %, token %',
+    item, before, version_before, token_before, after, version_after, token_after
+    using errcode = '23514', constraint = 'item_moves_legally';
+end $$;
 
 create or replace function pipeline.record_moves() returns trigger language plpgsql security definer
   set search_path = pipeline, pg_temp
   set enable_nestloop = off set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  illegal bigint;
-  what text;
-  moves int;
   moved bigint[];
   touched bigint[];
   deltas bigint[];
   spends bigint[];
 begin
+  -- Every row is judged and, if it has a new version, written down, in one pass; then those that take or give back what they hold.
   -- The same table as core/lifecycle.py; a test tries every pair. Without a new version nothing but a lease, a hold, its place in
-  -- the queue or an executor's name may change. A row whose number changed meets nobody.
-  select min(n.item_id) filter (where
-           o.item_id is null or n.pool_id <> o.pool_id or n.bundle_id is distinct from o.bundle_id
-           or not case
-             when n.version = o.version then
-               n.state = o.state and n.revision = o.revision and n.token = o.token
-               and n.cycle_id is not distinct from o.cycle_id and n.attempts = o.attempts
-               and n.expires_at is not distinct from o.expires_at and n.source_cancelled = o.source_cancelled
-             when n.version <> o.version + 1 then false
-             when n.state = 'claimed' and n.token <> o.token + 1 then false
-             when n.state <> 'claimed' and n.token <> o.token then false
-             when n.revision <> o.revision then o.state = 'pending' and n.state = 'pending' and n.revision = o.revision + 1
-             when o.state = 'pending' then n.state in ('selected', 'expired', 'cancelled', 'quarantined')
-             when o.state = 'selected' then n.state in ('pending', 'claimed', 'expired', 'cancelled')
-             when o.state = 'claimed' then n.state in ('completed', 'selected', 'pending', 'failed', 'cancelled', 'quarantined')
-             when o.state in ('expired', 'failed', 'quarantined') then n.state = 'pending'
-             when o.state = 'cancelled' then n.state = 'pending' and o.source_cancelled
-             else false
-           end),
-         count(*) filter (where n.version <> o.version),
-         array_agg(n.item_id) filter (where (n.state in ('selected', 'claimed')) <> (o.state in ('selected', 'claimed')))
-    into illegal, moves, moved
-    from after_rows n left join before_rows o on o.item_id = n.item_id;
-  if illegal is not null then
-    select format('item %s: illegal move from %s, version %s, token %s to %s, version %s, token %s',
-                  n.item_id, o.state, o.version, o.token, n.state, n.version, n.token)
-      into what from after_rows n left join before_rows o on o.item_id = n.item_id where n.item_id = illegal;
-    raise exception '%', what using errcode = '23514', constraint = 'item_moves_legally';
-  end if;
-
-  if moves > 0 then
+  -- the queue or an executor's name may change.
+  with recorded as (
     insert into transition (at, item_id, cycle_id, token, pool_id, version, revision, from_state, to_state, event, actor, reason, detail)
     select (select pipeline.now()), n.item_id, coalesce(n.cycle_id, o.cycle_id), n.token, n.pool_id, n.version, n.revision,
            o.state, n.state, event_of(o.state, n.state), (select pipeline.actor()), n.reason, n.detail
-      from after_rows n join before_rows o using (item_id)
-     where n.version <> o.version;
-  end if;
+      from after_rows n left join before_rows o on o.item_id = n.item_id
+     where case when
+             n.pool_id = o.pool_id and n.bundle_id is not distinct from o.bundle_id and case
+               when n.version = o.version then
+                 n.state = o.state and n.revision = o.revision and n.token = o.token
+                 and n.cycle_id is not distinct from o.cycle_id and n.attempts = o.attempts
+                 and n.expires_at is not distinct from o.expires_at and n.source_cancelled = o.source_cancelled
+               when n.version <> o.version + 1 then false
+               when n.state = 'claimed' and n.token <> o.token + 1 then false
+               when n.state <> 'claimed' and n.token <> o.token then false
+               when n.revision <> o.revision then o.state = 'pending' and n.state = 'pending' and n.revision = o.revision + 1
+               when o.state = 'pending' then n.state in ('selected', 'expired', 'cancelled', 'quarantined')
+               when o.state = 'selected' then n.state in ('pending', 'claimed', 'expired', 'cancelled')
+               when o.state = 'claimed' then n.state in ('completed', 'selected', 'pending', 'failed', 'cancelled', 'quarantined')
+               when o.state in ('expired', 'failed', 'quarantined') then n.state = 'pending'
+               when o.state = 'cancelled' then n.state = 'pending' and o.source_cancelled
+               else false
+             end
+           then n.version <> o.version
+           else refuse_item_move(n.item_id, o.state, o.version, o.token, n.state, n.version, n.token) end
+    returning item_id, from_state, to_state)
+  select array_agg(r.item_id) into moved
+    from recorded r where (r.to_state in ('selected', 'claimed')) <> (r.from_state in ('selected', 'claimed'));
   if moved is null then
     return null;
   end if;
 
-  select array_agg(t.resource_id), array_agg(t.delta), array_agg(t.spend) into touched, deltas, spends
-    from (select d.resource_id,
-                 sum(case when n.state = 'selected' then d.quantity else -d.quantity end)::bigint as delta,
-                 sum(case when n.state = 'completed' then d.quantity else 0 end)::bigint as spend
-            from after_rows n join item_demand d using (item_id, revision)
-           where d.item_id = any (moved)
-           group by d.resource_id) t;
-  -- In id order, after the items: the one lock order of this schema.
-  perform from resource r where r.resource_id = any (touched) order by r.resource_id for no key update;
+  -- What each resource gets, and its lock: in id order, after the items, the one lock order of this schema.
+  with wanted as materialized (
+    select d.resource_id,
+           sum(case when n.state = 'selected' then d.quantity else -d.quantity end)::bigint as delta,
+           sum(case when n.state = 'completed' then d.quantity else 0 end)::bigint as spend
+      from after_rows n join item_demand d using (item_id, revision)
+     where d.item_id = any (moved)
+     group by d.resource_id),
+  locked as materialized (
+    select r.resource_id from resource r where r.resource_id = any (array(select w.resource_id from wanted w))
+     order by r.resource_id for no key update)
+  select array_agg(w.resource_id), array_agg(w.delta), array_agg(w.spend) into touched, deltas, spends
+    from wanted w where (select count(*) from locked) > 0;
+  if touched is null then
+    return null;
+  end if;
+  -- A statement of its own, which sees what the locks were waited for.
   update resource r
      set in_use = r.in_use + t.delta,
          spent = r.spent + case r.kind when 'consumable' then t.spend else 0 end
@@ -438,7 +451,8 @@ revoke all on function pipeline.seconds(text), pipeline.policy_of(int), pipeline
   pipeline.executor_seen(int, text), pipeline.claim(text, text, int, interval, text, text[]), pipeline.claims_of(text, text[], bigint[], text),
   pipeline.answers(int, text[], bigint[], text[], text, bigint[], pipeline.state[]),
   pipeline.complete(text, text[], bigint[], jsonb, text), pipeline.fail_claims(int, bigint[], bigint[], text, jsonb, boolean),
-  pipeline.fail(text, text[], bigint[], text, text), pipeline.heartbeat(text, text, interval), pipeline.lapse(int) from public;
+  pipeline.fail(text, text[], bigint[], text, text), pipeline.heartbeat(text, text, interval), pipeline.lapse(int),
+  pipeline.refuse_item_move(bigint, pipeline.state, int, bigint, pipeline.state, int, bigint) from public;
 grant execute on function pipeline.claim(text, text, int, interval, text, text[]), pipeline.complete(text, text[], bigint[], jsonb, text),
   pipeline.fail(text, text[], bigint[], text, text), pipeline.heartbeat(text, text, interval) to pipeline_executor, pipeline_writer;
 grant execute on function pipeline.lapse(int) to pipeline_writer;

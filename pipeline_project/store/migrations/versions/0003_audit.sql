@@ -13,6 +13,7 @@ alter table pipeline.pool_event alter column session_name set default session_us
 -- A position of the feed is (xid, seq): a transaction of a million rows is read in pages, too. Pool events take part with numbers
 -- below all those of transitions, so that they come first in their transaction and one pair orders everything.
 drop index pipeline.transition_xid;
+drop index pipeline.transition_at;  -- nothing asks by time alone but whole months, and those are partitions
 create index transition_feed on pipeline.transition (xid, seq);
 drop index pipeline.pool_event_xid;
 create index pool_event_feed on pipeline.pool_event (xid, (event_id - 4611686018427387904));

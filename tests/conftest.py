@@ -36,7 +36,7 @@ TEMPLATE = "template_of_tests"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How deep tests/chaos looks, see its depth.py; whether tests/browser does. Here, as they must be known before the collection."""
     group = parser.getgroup("pipeline")
-    group.addoption("--soak", type=float, metavar="SECONDS", help="only tests/chaos, everywhere, and its crowds for so long")
+    group.addoption("--soak", type=float, metavar="SECONDS", help="only tests/chaos, its killings and random calls for so long")
     group.addoption("--every-statement", action="store_true", help="tests/chaos breaks and interleaves at every statement, not at a few")
     group.addoption("--seed", type=int, metavar="N", help="where a few are taken, which; it is shown when a test fails")
     group.addoption("--browser", action="store_true", help="tests/browser too, which looks at a real `pipeline up`; minutes")

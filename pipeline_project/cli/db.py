@@ -71,8 +71,9 @@ def status(
             tables = catalog.tables(connection, counted=not estimate) if current else []
             horizon, ahead = (catalog.horizon(connection), catalog.partitions_ahead(connection)) if current else (None, 0)
             horizon_age = catalog.horizon_age(connection)
-            hints = catalog.hints(tables, horizon, ahead) if current else []
             history = {**feed.horizon_state(connection), "unsealed": seals.unsealed(connection)} if current else None
+            holding = [*history["held_by"], *history["vacuum_held_by"]] if history else []
+            hints = catalog.hints(tables, horizon, ahead, holding) if current else []
     about: dict[str, Any] = {
         "database": found.name,
         "url": found.url.set(drivername="postgresql").render_as_string(hide_password=True),

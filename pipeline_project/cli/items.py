@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Items: bring them in, look at them
 FACTS = (
     *("state", "reason", "error", "result", "weight", "payload", "not_before", "expires_at"),
     *("bundle_key", "bundle_size", "cycle_key", "rank", "hold_until"),
-    *("executor", "token", "lease_until", "attempts", "origin", "submitted_at", "version", "revision"),
+    *("executor", "token", "lease_until", "attempts", "origin", "submitted_at", "archived_at", "version", "revision"),
 )
 """What a person is shown of an item, the important first; --json has all."""
 
@@ -41,6 +41,14 @@ DeadState = Annotated[
     State | None, typer.Option("--state", help="Only failed or only quarantined ones.", parser=dead_state, metavar="STATE")
 ]
 DeadError = Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Only those whose last error holds this text.")]
+
+Archived = Annotated[
+    bool, typer.Option("--archived", help="Those that ended long ago and are in history, instead of the others. Newest end first.")
+]
+
+ALIVE = (State.PENDING, State.SELECTED, State.CLAIMED)
+
+MORE_ARCHIVED = "some ended long ago and are archived: --archived lists them; items show, why and timeline find each by its key"
 
 NONE = "none"
 """What a person writes to take a time away."""
@@ -72,23 +80,34 @@ def pull(pool: Pool, database: console.DatabaseName = None, as_json: console.Jso
         raise typer.Exit(Refused.exit_code)
 
 
-@app.command("list", epilog=examples("pipeline items list --pool nightly --state pending", "pipeline items list --pool nightly --limit 10"))
+@app.command(
+    "list",
+    epilog=examples("pipeline items list --pool nightly --state pending", "pipeline items list --pool nightly --archived --limit 10"),
+)
 def list_items(
     pool: Pool,
     state: Annotated[State | None, typer.Option("--state", help="Only items in this state.")] = None,
+    archived: Archived = False,
     limit: Limit = 100,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:
-    """Items in the order they came in."""
+    """Items in the order they came in. Those that ended long ago are archived: --archived lists them, newest end first."""
+    if archived and state in ALIVE:
+        raise UsageError(f"items list: expected a state that has ended beside --archived, found {state}: no such item is archived")
     with session.engine(database, pool=pool) as engine:
-        items = engine.inquiry.items(pool, state=state, most=limit)
+        items = engine.inquiry.items(pool, state=state, most=limit, archived=archived)
         counts = engine.inquiry.counts(pool)
+        more = not archived and state not in ALIVE and engine.inquiry.archive(pool)["items"]
+    if archived:
+        _tell_archived(f"Archived items of {pool}", items, limit, as_json=as_json)
+        return
     total = counts.get(state, 0) if state else sum(counts.values())
     human = [console.listing(f"Items of {pool}", [_brief(item) for item in items], none=f"no {f'{state} ' if state else ''}items")]
     if total > len(items):
         human.append(f"{len(items):,} of {total:,}; --limit shows more")
-    console.emit({"items": items, "total": total, "by_state": counts}, as_json=as_json, human=human)
+    human += [MORE_ARCHIVED] if more else []
+    console.emit({"items": items, "total": total, "by_state": counts, "archived": more}, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline items show job-7 --pool nightly"))
@@ -192,21 +211,30 @@ def dead(
     pool: Pool,
     state: DeadState = None,
     error: DeadError = None,
+    archived: Archived = False,
     limit: Limit = 100,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:
-    """Dead letters: items that failed for good or are quarantined, newest first, with what their last executor said."""
+    """Dead letters: items that failed for good or are quarantined, newest first, with what their last executor said.
+
+    Those that ended long ago are archived: --archived lists them, and `items revive KEY` brings them back.
+    """
     with session.engine(database, pool=pool) as engine:
-        letters = engine.inquiry.dead(pool, state=state, error=error, most=limit)
+        letters = engine.inquiry.dead(pool, state=state, error=error, most=limit, archived=archived)
         counts = engine.inquiry.counts(pool)
+        more = not archived and engine.inquiry.archive(pool)["dead"]
+    if archived:
+        _tell_archived(f"Archived dead letters of {pool}", letters, limit, as_json=as_json)
+        return
     total = sum(counts.get(name, 0) for name in ("failed", "quarantined"))
     columns = ["key", "state", "reason", "error", "attempts", "claims", "since"]
     human = [console.table(f"Dead letters of {pool}", letters, columns) if letters else "no dead letters"]
     if total > len(letters):
         human.append(f"{len(letters):,} of {total:,} dead letters")
     human += ["next: pipeline items revive KEY... (or --state, --error)"] if letters else []
-    console.emit({"items": letters, "total": total}, as_json=as_json, human=human)
+    human += [MORE_ARCHIVED] if more else []
+    console.emit({"items": letters, "total": total, "archived": more}, as_json=as_json, human=human)
 
 
 @app.command(epilog=examples("pipeline items why job-7 --pool nightly"))
@@ -244,6 +272,14 @@ def timeline(key: Key, pool: Pool, database: console.DatabaseName = None, as_jso
     shown.sort(key=lambda row: row["at"])  # stable: what shares an instant keeps its order
     columns = ["at", "event", "from_state", "to_state", "version", "cycle", "token", "actor", "as", "reason"]
     console.emit(document, as_json=as_json, human=[console.table(f"Timeline of {key}", shown, columns)])
+
+
+def _tell_archived(title: str, items: Sequence[dict[str, Any]], limit: int, *, as_json: bool) -> None:
+    """Nobody counts what history holds: it may be a hundred times what is at work."""
+    human = [console.listing(title, [_brief(item) for item in items], none="none is archived")]
+    if len(items) == limit:
+        human.append(f"the newest {limit:,}; --limit shows more")
+    console.emit({"items": items, "archived": True}, as_json=as_json, human=human)
 
 
 def _brief(item: dict[str, Any]) -> dict[str, Any]:

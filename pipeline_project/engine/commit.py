@@ -20,7 +20,8 @@ from pipeline_project.store.database import Database
 class Commit:
     """A proposal being written. What a crash leaves undone, a second Commit of the same cycle finishes.
 
-    A reprocess may have to release before it selects, so all of it is one chunk.
+    A reprocess takes back before it selects: in one transaction where one chunk holds both; else chunk by chunk, first all that it
+    takes back, since nothing is given twice. Nobody else selects meanwhile, for one cycle of a pool is in flight.
     """
 
     def __init__(self, database: Database, proposal: Proposal, cycle_id: int, fence: int) -> None:
@@ -35,8 +36,8 @@ class Commit:
 
     def run(self) -> None:
         """Commit every chunk. Raises Fenced when another owner has taken the cycle over."""
-        for number, positions in enumerate(self._chunks()):
-            did = self._chunk(number, positions)
+        for number, (leaving, entering) in enumerate(self._chunks()):
+            did = self._chunk(number, leaving, entering)
             self.moved += did["selected"] + did["released"] + did["nofit"]
             self.stale += did["stale"]
 
@@ -47,40 +48,50 @@ class Commit:
     def _kept(self) -> Bools:
         return self._snapshot.held & (self._proposal.ranks > 0)
 
-    def _chunks(self) -> Iterator[Int64]:
-        """Item positions to select, in rank order; a bundle is never cut."""
-        selected = self._proposal.selected()
-        selected = selected[~self._snapshot.held[selected]]
-        size = self._chunk_size()
-        if self._snapshot.held.any() or len(selected) <= size:
-            yield selected
+    def _chunks(self) -> Iterator[tuple[Int64, Int64]]:
+        """Item positions to take back, in id order, and to select, in rank order."""
+        held, ranks = self._snapshot.held, self._proposal.ranks
+        leaving, entering = np.flatnonzero(held & (ranks == 0)), self._proposal.selected()
+        entering = entering[~held[entering]]
+        if len(leaving) + len(entering) <= self._chunk_size():
+            yield leaving, entering
             return
-        group = self._proposal.graph.candidates.of_item[selected]
+        nothing = np.zeros(0, np.int64)
+        group = self._proposal.graph.candidates.of_item
+        for part in self._cut(leaving[np.argsort(group[leaving], kind="stable")]):
+            yield np.sort(part), nothing
+        for part in self._cut(entering):
+            yield nothing, part
+
+    def _cut(self, positions: Int64) -> Iterator[Int64]:
+        """Into chunks; a bundle, whose members are side by side, is never cut."""
+        size = self._chunk_size()
+        group = self._proposal.graph.candidates.of_item[positions]
         starts = np.flatnonzero(np.diff(group, prepend=-1))
-        while len(selected):
-            cut = int(starts[starts <= size][-1]) if len(selected) > size else len(selected)
-            yield selected[:cut]
-            selected, starts = selected[cut:], starts[starts >= cut] - cut
+        while len(positions):
+            end = int(starts[starts <= size][-1]) if len(positions) > size else len(positions)
+            yield positions[:end]
+            positions, starts = positions[end:], starts[starts >= end] - end
 
     def _chunk_size(self) -> int:
         """Tests of what happens between two chunks ask for a few items instead of the thousand that a policy may go down to."""
         return self._snapshot.policy.limits.chunk
 
     @repeatable
-    def _chunk(self, number: int, positions: Int64) -> dict[str, int]:
+    def _chunk(self, number: int, leaving: Int64, entering: Int64) -> dict[str, int]:
         with self._database.begin(actor=self._actor) as connection:
             cycles.hold_fence(connection, self._cycle_id, self._fence, CycleStatus.COMMITTING)
             done = cycles.chunk(connection, self._cycle_id, number)
             if done is None:
-                did = self._decide(connection, positions, first=number == 0)
+                did = self._decide(connection, leaving, entering)
+                did["value"] += int(self._snapshot.weights[self._kept()].sum()) if number == 0 else 0
                 cycles.add_chunk(connection, self._cycle_id, number, **did)
             else:
                 did = {name: done[name] for name in ("selected", "stale", "nofit", "value", "released")}
             return did
 
-    def _decide(self, connection: sa.Connection, positions: Int64, *, first: bool) -> dict[str, int]:
-        """Judge these items anew under their locks, select what still holds, and record every verdict."""
-        leaving = np.flatnonzero(self._snapshot.held & (self._proposal.ranks == 0)) if first else np.zeros(0, np.int64)
+    def _decide(self, connection: sa.Connection, leaving: Int64, positions: Int64) -> dict[str, int]:
+        """Judge these items anew under their locks, take back and select what still holds, and record every verdict."""
         fresh = self._unchanged(connection, np.concatenate((positions, leaving)))
         released = self._release(connection, leaving[fresh[len(positions) :]])
         standing = self._whole(positions, fresh[: len(positions)])
@@ -95,12 +106,11 @@ class Commit:
         self._record(connection, Verdict.NOFIT, positions[standing & ~fits])
         self._record(connection, Verdict.STALE, positions[~standing])
         self._record(connection, Verdict.RELEASED, released)
-        kept = int(self._snapshot.weights[self._kept()].sum()) if first else 0
         return {
             "selected": len(chosen),
             "stale": int((~standing).sum()),
             "nofit": int((standing & ~fits).sum()),
-            "value": int(self._snapshot.weights[chosen].sum()) + kept,
+            "value": int(self._snapshot.weights[chosen].sum()),
             "released": len(released),
         }
 

@@ -112,6 +112,7 @@ class Cycles(Rollback):
     def run(self, pool: str, *, day: date | None = None, mode: Mode = Mode.LIVE) -> Report:
         """Plan and commit. An unchanged world makes no new cycle: then this reports the one that is there."""
         began = time.monotonic()
+        self.finish_lapsed(pool)  # before the look at the pool: finished after it, it would make much of it stale
         proposal = self.propose(self.graph(self.snapshot(pool, day=day, mode=mode)))
         return {**self.commit(proposal), "seconds": round(time.monotonic() - began, 3)}
 

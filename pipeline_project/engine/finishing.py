@@ -168,7 +168,8 @@ class Finishing:
     def _close(self, cycle: Cycle, fence: int, status: CycleStatus, reason: str) -> None:
         with self._database.begin(actor=self.owner) as connection:
             row = cycles.lock(connection, cycle["cycle_id"])
-            if row["status"] != status and row["fence"] == fence:
+            if row["status"] != status:  # else an earlier try's COMMIT got through, or who took it over was as far
+                cycles.refuse_outrun(row, fence)
                 cycles.close(connection, row["pool_id"], row["cycle_id"], status, reason)
 
     def _stored(self, cycle: Cycle) -> Proposal | None:

@@ -12,7 +12,20 @@ from pipeline_project.core.decisions import Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
-from pipeline_project.store import alerts, audit, audit_months, cycles, decisions, feed, items, own_queries, pools, resources, sources
+from pipeline_project.store import (
+    alerts,
+    audit,
+    audit_months,
+    cycles,
+    decisions,
+    feed,
+    history,
+    items,
+    own_queries,
+    pools,
+    resources,
+    sources,
+)
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
@@ -93,14 +106,22 @@ class Inquiry:
                 return found.policy_version, found.policy
             return version, pools.policy_of_version(connection, found, version)
 
-    def items(self, pool: str, *, state: str | None = None, most: int = 1000) -> list[Row]:
+    def items(self, pool: str, *, state: str | None = None, most: int = 1000, archived: bool = False) -> list[Row]:
+        """In the order they came in; archived ones, which are not among the others, by their end, newest first."""
+        listing = history.listing if archived else items.listing
         with self._database.begin() as connection:
-            return items.listing(connection, pools.find(connection, pool), state=state, most=most)
+            return listing(connection, pools.find(connection, pool), state=state, most=most)
 
-    def dead(self, pool: str, *, state: str | None = None, error: str | None = None, most: int = 1000) -> list[Row]:
+    def dead(self, pool: str, *, state: str | None = None, error: str | None = None, most: int = 1000, archived: bool = False) -> list[Row]:
         """Dead letters, newest first: key, state, reason, error, attempts, claims, since. Of one state, or whose error holds a text."""
+        dead = history.dead if archived else items.dead
         with self._database.begin() as connection:
-            return items.dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
+            return dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
+
+    def archive(self, pool: str) -> dict[str, bool]:
+        """items, dead: whether the pool has any of them that no list without `archived` shows."""
+        with self._database.begin() as connection:
+            return history.is_there(connection, pools.find(connection, pool))
 
     def counts(self, pool: str) -> dict[str, int]:
         """Items by state."""

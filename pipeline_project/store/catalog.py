@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -56,8 +57,8 @@ def note_sizes(connection: sa.Connection) -> bool:
     return bool(connection.execute(SQL["note_sizes"]).rowcount)
 
 
-def hints(tables: list[dict[str, Any]], horizon: dict[str, Any] | None, ahead: int) -> list[str]:
-    """What is off, and what to do about it; nothing on a healthy database."""
+def hints(tables: list[dict[str, Any]], horizon: dict[str, Any] | None, ahead: int, holders: Sequence[dict[str, Any]] = ()) -> list[str]:
+    """What is off, and what to do about it; nothing on a healthy database. holders: of the feed's horizon and of VACUUM, see feed."""
     said = []
     for table in tables:
         if table["rows"] + table["dead"] > ROWS_THAT_MATTER and table["dead"] > DEAD_SHARE * (table["rows"] + table["dead"]):
@@ -73,15 +74,34 @@ def hints(tables: list[dict[str, Any]], horizon: dict[str, Any] | None, ahead: i
             f"session {horizon['pid']} ({horizon['application'] or 'unnamed'}, {horizon['state']}) has a transaction open for"
             f" {horizon['open_s']} s: vacuum removes nothing that is younger, and the feed may stand still; end it"
         )
+    said += dict.fromkeys(hint for holder in holders if (hint := _forgotten(holder)))
     if ahead < 1:
         said.append("the audit trail has no partition for next month: run `pipeline upkeep sweep`")
     return said
+
+
+def _forgotten(holder: dict[str, Any]) -> str | None:
+    """What to do about one that no session will end."""
+    name = holder["name"]
+    if holder["what"] == "prepared transaction" and holder["seconds"] > LONG_S:
+        return (
+            f"prepared transaction {name} of database {holder['database']} is {holder['seconds']:.0f} s old: the feed stands still, and"
+            f" vacuum removes nothing that is younger; there, `commit prepared '{name}'` or `rollback prepared '{name}'`"
+        )
+    if holder["what"] == "replication slot" and holder["state"] == "inactive" and holder["transactions"] > SLOT_BEHIND:
+        return (
+            f"replication slot {name} has no reader and is {holder['transactions']:,} transactions behind: vacuum removes nothing that is"
+            f" younger; start its reader, or `select pg_drop_replication_slot('{name}')`"
+        )
+    return None
 
 
 ROWS_THAT_MATTER: Final = 10_000
 DEAD_SHARE: Final = 0.3
 """Autovacuum comes at 2 % on item_state, at 20 % elsewhere: a third means that it does not come, or may not remove what it finds."""
 LONG_S: Final = 300
+SLOT_BEHIND: Final = 100_000
+"""Transactions that a reader who only restarts does not miss."""
 
 
 def _table(connection: sa.Connection, row: Any, growth: dict[str, int], *, counted: bool) -> dict[str, Any]:

@@ -129,6 +129,12 @@ def hold_fence(connection: sa.Connection, cycle_id: int, fence: int, status: Cyc
         raise Fenced(f"cycle {cycle_id}: fence {fence} is no longer the owner's, or the cycle is not {status} any more")
 
 
+def refuse_outrun(cycle: Cycle, fence: int) -> None:
+    """Raise Fenced when a locked cycle is no longer this owner's."""
+    if cycle["fence"] != fence:
+        raise Fenced(f"cycle {cycle['cycle_key']}: fence {fence} is no longer the owner's, which is {cycle['fence']}")
+
+
 def let_go(connection: sa.Connection, cycle_id: int, fence: int) -> None:
     """End this owner's lease now; a no-op when the cycle is no longer its own, or no longer in flight."""
     connection.execute(SQL["let_go"], {"cycle_id": cycle_id, "fence": fence})

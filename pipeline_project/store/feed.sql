@@ -136,12 +136,14 @@ select 'prepared transaction', null, p.database::text, p.owner::text, null, null
  where p.transaction = (pg_snapshot_xmin(pg_current_snapshot())::xid);
 
 -- name: vacuum_holders
--- The oldest view of the data that VACUUM must keep, of each kind: it does not hold the feed, but tables grow while it lasts.
-(select case when a.datname = current_database() then 'session' else 'session in another database' end as what, a.pid,
+-- The oldest view of the data that VACUUM must keep, of each kind: it does not hold the feed, but tables grow while it lasts. A standby
+-- that tells what its readers look at (hot_standby_feedback) is a session of its walsender; with a slot, it is the slot that keeps it.
+(select case when a.backend_type = 'walsender' then 'standby'
+             when a.datname = current_database() then 'session' else 'session in another database' end as what, a.pid,
         a.datname::text as database, a.usename::text as user, a.application_name as application, a.state, a.backend_xmin::text as xmin,
         extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds, null::text as name, age(a.backend_xmin) as transactions
    from pg_stat_activity a
-  where a.backend_xmin is not null and a.pid <> pg_backend_pid() and a.backend_type = 'client backend'
+  where a.backend_xmin is not null and a.pid <> pg_backend_pid() and a.backend_type in ('client backend', 'walsender')
   order by age(a.backend_xmin) desc limit 1)
 union all
 (select 'prepared transaction', null, p.database::text, p.owner::text, null, null, p.transaction::text,
@@ -149,6 +151,7 @@ union all
    from pg_prepared_xacts p order by age(p.transaction) desc limit 1)
 union all
 (select 'replication slot', s.active_pid, s.database::text, null, null, case when s.active then 'active' else 'inactive' end,
-        coalesce(s.xmin, s.catalog_xmin)::text, null, s.slot_name::text, age(coalesce(s.xmin, s.catalog_xmin))
+        case when age(s.xmin) >= age(s.catalog_xmin) or s.catalog_xmin is null then s.xmin else s.catalog_xmin end::text, null,
+        s.slot_name::text, greatest(age(s.xmin), age(s.catalog_xmin))
    from pg_replication_slots s where coalesce(s.xmin, s.catalog_xmin) is not null
-  order by age(coalesce(s.xmin, s.catalog_xmin)) desc limit 1);
+  order by greatest(age(s.xmin), age(s.catalog_xmin)) desc limit 1);

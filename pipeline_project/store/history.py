@@ -60,6 +60,22 @@ def recall(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
     return list(connection.scalars(SQL["recall"], {"ids": list(ids)})) if ids else []
 
 
+def listing(connection: sa.Connection, pool: Pool, *, state: str | None, most: int) -> list[dict[str, Any]]:
+    """Archived items, newest end first: the columns of items.listing, ended_at, archived_at."""
+    return [dict(row) for row in connection.execute(SQL["listing"], {"pool_id": pool.pool_id, "state": state, "most": most}).mappings()]
+
+
+def dead(connection: sa.Connection, pool: Pool, *, state: str | None, error: str | None, most: int) -> list[dict[str, Any]]:
+    """Archived dead letters, newest first; the columns of items.dead."""
+    parameters = {"pool_id": pool.pool_id, "state": state, "error": error, "most": most}
+    return [dict(row) for row in connection.execute(SQL["dead"], parameters).mappings()]
+
+
+def is_there(connection: sa.Connection, pool: Pool) -> dict[str, bool]:
+    """items, dead: whether the pool has any of them in history."""
+    return dict(connection.execute(SQL["is_there"], {"pool_id": pool.pool_id}).mappings().one())
+
+
 def find(connection: sa.Connection, pool: Pool, key: str) -> dict[str, Any] | None:
     """Everything about an archived item, with the columns of items.find; None when it is not archived."""
     row = connection.execute(SQL["find"], {"pool_id": pool.pool_id, "key": key}).mappings().first()

@@ -33,6 +33,32 @@ select r.key, d.quantity, r.capacity, r.in_use, r.spent
   from pipeline.body_history h, unnest(h.resources, h.quantities) d (resource_id, quantity) join pipeline.resource r using (resource_id)
  where h.item_id = :item_id and h.revision = :revision order by r.key;
 
+-- name: listing
+-- Newest end first, for so they lie in the index of their pool.
+select k.key, h.state::text as state, i.weight, h.version, h.attempts, h.rank, h.not_before, h.expires_at, h.reason, h.ended_at, h.archived_at
+  from pipeline.item_history h
+  join pipeline.item_key k using (item_id)
+  join pipeline.body_history i using (item_id, revision, ended_at)
+ where h.pool_id = :pool_id and h.state = coalesce(cast(:state as pipeline.state), h.state)
+ order by h.ended_at desc, h.item_id desc limit :most;
+
+-- name: dead
+-- The same columns as items.dead.
+select k.key, h.state::text as state, h.reason, h.detail ->> 'error' as error, h.attempts, h.token as claims, i.weight, h.expires_at,
+       b.key as bundle_key, h.ended_at as since
+  from pipeline.item_history h
+  join pipeline.item_key k using (item_id)
+  join pipeline.body_history i using (item_id, revision, ended_at)
+  left join pipeline.bundle b using (bundle_id)
+ where h.pool_id = :pool_id and h.state in ('failed', 'quarantined') and h.state = coalesce(cast(:state as pipeline.state), h.state)
+   and (cast(:error as text) is null or position(:error in coalesce(h.detail ->> 'error', h.reason, '')) > 0)
+ order by h.ended_at desc, h.item_id desc limit :most;
+
+-- name: is_there
+-- Whether the pool has anything in history, and any dead letter.
+select exists (select from pipeline.item_history where pool_id = :pool_id) as items,
+       exists (select from pipeline.item_history where pool_id = :pool_id and state in ('failed', 'quarantined')) as dead;
+
 -- name: audit_months
 -- Months that have been over for longer than any pool keeps its transitions in the database.
 select partition, from_at, until_at from pipeline.audit_months() where until_at <= pipeline.now() - make_interval(secs => :age_s);

@@ -21,10 +21,11 @@ from pipeline_project.engine.upkeep import Upkeep
 from pipeline_project.store import pools
 from pipeline_project.store.pools import Pool
 from tests.chaos.breaking import Broken, at_step, fail
+from tests.store.planting import run
 from tests.world import World
 
 CHUNK: Final = 2
-"""Items that one transaction of a commit selects: d by itself, for the bundle that follows it would be cut."""
+"""Items that one transaction of a commit moves: d by itself, for the bundle that follows it would be cut."""
 
 POLICY: Final = {"ttl": {"hold": "300d", "lease": "300d"}, "solver": {"steps": 100_000}, "retries": {"backoff": "0s"}}
 
@@ -44,19 +45,25 @@ class Act:
 
 
 def furnished(engine: Engine, pool: str) -> World:
-    """d, a bundle (x, y) that is worth less, and c that finds no room beside them."""
+    """d, a bundle (x, y) that is worth less, and c that finds no room beside them. In few transactions: each break has its own."""
     engine.intake.create_pool(pool, Policy.from_document(POLICY, "test"))
     world = World(engine, pool)
-    world.resources(node=3)
-    world.resources(kind="consumable", fuel=9)
-    world.bundle("crew", "x", "y", demands={"node": 1, "fuel": 1})
-    world.submit("c", 1, {"node": 1})
-    world.submit("d", 3, {"node": 1})
+    engine.intake.put_resources(pool, [{"key": "node", "capacity": 3}, {"key": "fuel", "capacity": 9, "kind": "consumable"}])
+    crew = {"weight": 1, "demands": {"node": 1, "fuel": 1}, "bundle_key": "crew", "bundle_size": 2}
+    lone = {"demands": {"node": 1}}
+    receipt = world.submit_all(
+        {"key": "x", **crew}, {"key": "y", **crew}, {"key": "c", "weight": 1, **lone}, {"key": "d", "weight": 3, **lone}
+    )
+    assert receipt.accepted == 4, receipt
     return world
 
 
 def _events(world: World, **expected: str) -> None:
-    found = {key: " ".join(world.events(key)) for key in world.states()}
+    moves = """select k.key, string_agg(t.event, ' ' order by t.version) as events
+                 from pipeline.item_key k join pipeline.pool p using (pool_id) join pipeline.transition t using (item_id)
+                where p.name = :pool group by k.key"""
+    with world.engine.database.begin() as connection:
+        found = {row.key: row.events for row in run(connection, moves, pool=world.pool)}
     assert found == expected, found
 
 
@@ -162,7 +169,7 @@ def _rolled_back(world: World) -> None:
 
 
 def _day_to_decide_again(world: World) -> str:
-    """c is worth most now, and the bundle cannot stay beside it and d."""
+    """c is worth most now, and the bundle cannot stay beside it and d: more than one transaction moves, so it is taken back first."""
     world.cycle()
     world.engine.intake.revise(world.pool, "c", {"weight": 7})
     return world.now().date().isoformat()
@@ -175,6 +182,19 @@ def _reprocess(world: World, day: str) -> None:
 def _reprocessed(world: World) -> None:
     _events(world, x="submit select release", y="submit select release", c="submit revise select", d="submit select")
     _use(world, 2, 0)
+
+
+def _day_to_decide_again_a_little(world: World) -> str:
+    """c is worth more than d, and the bundle more than both: one goes, one comes."""
+    world.engine.intake.revise(world.pool, "x", {"weight": 9})
+    world.cycle()
+    world.engine.intake.revise(world.pool, "c", {"weight": 7})
+    return world.now().date().isoformat()
+
+
+def _reprocessed_a_little(world: World) -> None:
+    _events(world, x="submit revise select", y="submit select", c="submit revise select", d="submit select release")
+    _use(world, 3, 2)
 
 
 def _something_to_sweep(world: World) -> None:
@@ -265,6 +285,7 @@ ACTS: Final[dict[str, Act]] = {
     "heartbeat": Act(prepare=_claims, call=lambda world, _: world.engine.execution.heartbeat(world.pool, "e"), check=_beaten, repeats=True),
     "rollback": Act(prepare=_run, call=lambda world, key: world.engine.cycles.rollback(key, pool=world.pool), check=_rolled_back),
     "reprocess": Act(prepare=_day_to_decide_again, call=_reprocess, check=_reprocessed),
+    "reprocess-at-once": Act(prepare=_day_to_decide_again_a_little, call=_reprocess, check=_reprocessed_a_little),
     "sweep": Act(prepare=_something_to_sweep, call=lambda world, _: reaper(world).sweep(), check=_swept),
     "import": Act(
         prepare=_file, call=lambda world, path: world.engine.intake.import_items(world.pool, Path(path)), check=_imported, repeats=True

@@ -31,7 +31,7 @@ CYCLE_LEASE_S: Final = 2
 """A cycle whose owner was killed is taken over after so long; a minute, where nobody kills for sport."""
 
 CHUNK: Final = 2
-"""Items that one transaction of a commit selects, so that a cycle of a few has several. Whoever takes it over must cut it alike."""
+"""Items that one transaction of a commit moves, so that a cycle of a few has several. Whoever takes it over must cut it alike."""
 
 POLICY: Final[dict[str, Any]] = {
     "ttl": {"hold": "1s", "lease": "1s"},
@@ -64,8 +64,12 @@ class Part:
             self.acknowledged("submit", [one["key"] for one in rows])
 
     def commit(self) -> None:
+        """The next cycle; now and then the day anew, which takes back and selects in several transactions."""
         report = self.engine.cycles.run(self.pool)
         self.acknowledged("publish", report["cycle"])
+        if self.dice.random() < 0.2:
+            (again,) = self.engine.cycles.reprocess(self.pool, report["day"], report["day"])
+            self.acknowledged("publish", again["cycle"])
 
     def roll_back(self) -> None:
         published = [row["cycle"] for row in self.engine.inquiry.cycles(self.pool, most=5) if row["status"] == "published"]

@@ -49,7 +49,7 @@ def test_processes_are_killed_and_nothing_is_lost_nothing_twice_nobody_in_the_wa
     done = Counter(what for what, *_ in answers)
     depth.tell(f"{killed} processes killed; answered: {dict(done)}")
     assert engine.upkeep.check() == []
-    drain(engine, pool)
+    depth.tell(drain(engine, pool))
     assert engine.upkeep.check() == []
     assert all(row["in_use"] == 0 for row in engine.inquiry.resources(pool))
     assert done.keys() >= {"submit", "publish", "claim"}
@@ -80,10 +80,11 @@ def was_published(ledger: Path) -> bool:
     return ledger.exists() and b'"publish"' in ledger.read_bytes()
 
 
-def drain(engine: Engine, pool: str) -> None:
-    """Let the last items through, one cycle after the other."""
+def drain(engine: Engine, pool: str) -> str:
+    """Let the last items through, one cycle after the other; how long that took."""
+    began = time.monotonic()
     engine.intake.put_resources(pool, [{**row, "capacity": 10**6} for row in RESOURCES])
-    for _ in range(ROUNDS_MAX):
+    for rounds in range(1, ROUNDS_MAX + 1):
         try:
             engine.upkeep.sweep()
             engine.cycles.run(pool)
@@ -91,8 +92,8 @@ def drain(engine: Engine, pool: str) -> None:
             engine.execution.complete(pool, claims)
         except (Retryable, StalePlan):
             pass  # a killed owner's lease has not lapsed yet
-        if not engine.inquiry.counts(pool).keys() & ALIVE:
-            return
+        if not (counts := engine.inquiry.counts(pool)).keys() & ALIVE:
+            return f"drained in {time.monotonic() - began:.1f} s and {rounds} rounds: {counts}"
         time.sleep(0.2)
     raise AssertionError(f"it did not drain: {engine.inquiry.counts(pool)}, {engine.inquiry.cycles(pool, most=3)}")
 

@@ -1,7 +1,7 @@
 """Break step 1 of a call, then 2, then 3, to its last; after each, the same call again finishes it, once, and every promise is kept.
 
 A step is a statement or a COMMIT; how many there are is found by a call that is not broken. Where not every step is asked for
-(`--every-statement`, `--soak`), the seed picks some.
+(`--every-statement`), the seed picks some.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from tests.world import NOON, World, entered
 POINTS_LIMIT = 400
 """No call below has so many steps."""
 
+LOOK_EVERY = 10
+
 NUMBERS = count(1)
 
 Break = Callable[[World, Any, int], bool]
@@ -60,14 +62,16 @@ class Bench:
         return counting.counted
 
     def break_at(self, points: list[int], broken: Break) -> None:
-        for n in points:
+        """What breaks a promise stays where it is, so not each point has to be followed by a look at all pools."""
+        for done, n in enumerate(points, 1):
             world, prepared = self.world()
             # A few requests more or less: the driver prepares what it has sent five times on one connection.
             assert broken(world, prepared, n) or n > 0.8 * points[-1], f"no point {n}"
             try:
                 self.act.call(world, prepared)
                 self.act.check(world)
-                assert self.engine.upkeep.check() == []
+                if done % LOOK_EVERY == 0 or done == len(points):
+                    assert self.engine.upkeep.check() == [], "in the pool of this point, or of one of those before it"
             except Exception as failure:
                 failure.add_note(f"broken at point {n}")
                 raise
@@ -197,7 +201,7 @@ def let_leases_lapse(engine: Engine) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["commit", "claim", "complete", "rollback", "sweep", "import"])
+@pytest.mark.parametrize("name", ["commit", "claim", "complete", "rollback", "reprocess", "sweep", "import"])
 def test_the_server_crashes_and_what_is_made_again_happened_once(crashing: Engine, depth: Depth, name: str) -> None:
     bench = Bench(crashing, ACTS[name], name)
     server = crashing.database.server

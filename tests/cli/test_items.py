@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import sqlalchemy as sa
 
@@ -194,3 +196,56 @@ def test_an_expiry_that_has_passed_revives_nothing(pipeline: CommandLine, submit
     assert "expected a time after" in refused["message"]
     assert pipeline("items", "revive", "a", "--pool", pool, "--expires-at", "2099-01-01T00:00:00Z")["revived"] == ["a"]
     assert pipeline("items", "show", "a", "--pool", pool)["expires_at"].startswith("2099-01-01")
+
+
+# -- what ended long ago
+
+
+@pytest.fixture
+def long_ago(pipeline: CommandLine, submit: Submit, pool: str) -> str:
+    """One item failed, one was withdrawn, both are archived; one waits."""
+    policy = pipeline.file("short.yaml", "retention: {items: 1s}\nretries: {max_attempts: 1}\n")
+    pipeline("policy", "apply", policy, "--pool", pool)
+    submit(broken=2, withdrawn=1)
+    pipeline("cycle", "run", "--pool", pool)
+    (claim,) = pipeline("claim", "--pool", pool, "--executor", "e", "-n", "1")["claims"]
+    pipeline("fail", f"broken:{claim['token']}", "--pool", pool, "--error", "disk full")
+    pipeline("items", "cancel", "withdrawn", "--pool", pool)
+    for listing in ("list", "dead"):
+        assert pipeline("items", listing, "--pool", pool)["archived"] is False
+    time.sleep(1.1)
+    submit(waits=1)
+    assert pipeline("upkeep", "sweep")["items_archived"] == 2
+    return pool
+
+
+def test_what_is_archived_is_listed_when_asked_for(pipeline: CommandLine, long_ago: str) -> None:
+    archived = pipeline("items", "list", "--pool", long_ago, "--archived")["items"]
+    assert [(item["key"], item["state"], item["weight"]) for item in archived] == [("withdrawn", "cancelled", 1), ("broken", "failed", 2)]
+    newest = pipeline.shown("items", "list", "--pool", long_ago, "--archived", "--limit", "1")[0]
+    assert "withdrawn" in newest
+    assert "broken" not in newest
+    assert "the newest 1" in newest
+    failed = pipeline("items", "list", "--pool", long_ago, "--archived", "--state", "failed")
+    assert [item["key"] for item in failed["items"]] == ["broken"]
+    refused = pipeline("items", "list", "--pool", long_ago, "--archived", "--state", "pending", exits=2)
+    assert "no such item is archived" in refused["error"]["message"]
+    (letter,) = pipeline("items", "dead", "--pool", long_ago, "--archived", "--error", "disk")["items"]
+    assert (letter["key"], letter["error"], letter["attempts"]) == ("broken", "disk full", 1)
+
+
+def test_a_list_without_it_says_that_there_is_more(pipeline: CommandLine, long_ago: str) -> None:
+    listed, dead = (pipeline("items", listing, "--pool", long_ago) for listing in ("list", "dead"))
+    assert ([item["key"] for item in listed["items"]], listed["archived"]) == (["waits"], True)
+    assert (dead["items"], dead["archived"]) == ([], True)
+    for listing in ("list", "dead"):
+        assert "--archived lists them" in pipeline.shown("items", listing, "--pool", long_ago)[0]
+    assert "--archived" not in pipeline.shown("items", "list", "--pool", long_ago, "--state", "pending")[0]
+
+
+def test_what_is_archived_is_answered_for_by_its_key_and_revived(pipeline: CommandLine, long_ago: str) -> None:
+    assert pipeline("items", "show", "broken", "--pool", long_ago)["archived_at"]
+    assert "failed" in pipeline("items", "why", "broken", "--pool", long_ago)["sentence"]
+    assert [move["event"] for move in pipeline("items", "timeline", "broken", "--pool", long_ago)["transitions"]][-1] == "fail"
+    assert pipeline("items", "revive", "broken", "--pool", long_ago)["revived"] == ["broken"]
+    assert [item["key"] for item in pipeline("items", "list", "--pool", long_ago, "--archived")["items"]] == ["withdrawn"]

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline_project.core.errors import CycleInFlight
 from pipeline_project.core.selection import Selection
 from pipeline_project.engine import cycle as cycle_module
-from tests.world import NOON, World
+from pipeline_project.engine.commit import Commit
+from pipeline_project.engine.cycle import Cycles
+from tests.store.planting import run
+from tests.world import NOON, World, entered
 
 DAY = NOON.date()
 
@@ -137,3 +141,93 @@ def test_a_live_cycle_cannot_steal_what_is_being_decided_anew(decided: World) ->
     report = cycles.commit(proposal)
     assert (report["selected"], report["nofit"]) == (0, 1)
     assert decided.use("node") == (3, 0)
+
+
+# -- more than one transaction may move
+
+
+@pytest.fixture
+def upset(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A bundle and three lone items have the five places; five others are worth more since. A transaction moves three items at most."""
+    monkeypatch.setattr(Commit, "_chunk_size", lambda _: 3)
+    world.policy({"ttl": {"hold": "10d"}})
+    world.resources(node=5)
+    world.submit("a1", 10, {"node": 1})
+    world.submit("x", 10, {"node": 1}, bundle_key="crew", bundle_size=2)
+    for key in ("a2", "a3"):
+        world.submit(key, 10, {"node": 1})
+    world.submit("y", 10, {"node": 1}, bundle_key="crew", bundle_size=2)
+    for n in range(5):
+        world.submit(f"b{n}", 1, {"node": 1})
+    world.cycle()
+    for n in range(5):
+        world.engine.intake.revise("p", f"b{n}", {"weight": 20 + n})
+    return world
+
+
+OLD, NEW = ("a1", "a2", "a3", "x", "y"), tuple(f"b{n}" for n in range(5))
+
+
+def chunks(world: World) -> list[tuple[int, int]]:
+    """(released, selected) of each transaction of the newest cycle that was written, in order."""
+    with entered(world.engine.database) as connection:
+        newest = run(connection, "select max(cycle_id) from pipeline.cycle_chunk").scalar_one()
+        rows = run(connection, "select released, selected from pipeline.cycle_chunk where cycle_id = :newest order by chunk", newest=newest)
+        return [(row.released, row.selected) for row in rows]
+
+
+def test_a_great_change_of_mind_is_written_chunk_by_chunk_and_cuts_no_bundle(upset: World) -> None:
+    report = reprocess(upset)
+    assert (report["changed"], report["selected"], report["value"]) == (10, 5, 110)
+    assert chunks(upset) == [(3, 0), (2, 0), (0, 3), (0, 2)]
+    assert {key: upset.state(key) for key in (*OLD, *NEW)} == dict.fromkeys(OLD, "pending") | dict.fromkeys(NEW, "selected")
+    with entered(upset.engine.database) as connection:
+        of_bundle = "select count(distinct xid) from pipeline.transition where event = 'release' and item_id = any (:ids)"
+        assert run(connection, of_bundle, ids=[upset.item(key)["item_id"] for key in "xy"]).scalar_one() == 1
+    assert reprocess(upset)["changed"] == 0
+
+
+def test_a_small_one_is_one_transaction(decided: World) -> None:
+    decided.engine.intake.revise("p", "a", {"weight": 9})
+    reprocess(decided)
+    assert chunks(decided) == [(1, 1)]
+
+
+def test_what_it_has_taken_back_nobody_gets_before_all_is_written(upset: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of its transactions nobody claims what it took back or is about to give, and no other cycle gives it away."""
+    chunk, in_use = Commit._chunk, []
+
+    def watched(self: Commit, number: int, *parts: Any) -> Any:
+        if number:
+            in_use.append(upset.use("node")[0])
+            assert upset.claim(*NEW, *(key for key in OLD if upset.state(key) == "pending")) == {}
+            with pytest.raises(CycleInFlight):
+                Cycles(upset.engine.database, upset.engine.artifacts, "UTC").run("p")
+        return chunk(self, number, *parts)
+
+    monkeypatch.setattr(Commit, "_chunk", watched)
+    reprocess(upset)
+    assert min(in_use) == 0
+    assert upset.use("node") == (5, 0)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_broken_off_between_two_chunks_it_is_finished_by_whoever_meets_it(
+    upset: World, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    chunk = Commit._chunk
+
+    def breaking(self: Commit, at: int, *parts: Any) -> Any:
+        if at == number:
+            raise KeyboardInterrupt
+        return chunk(self, at, *parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Commit, "_chunk", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            reprocess(upset)
+    assert upset.claim(*NEW) == {}
+    upset.advance(seconds=61)
+    assert upset.engine.upkeep.sweep()["cycles_finished"] == 1
+    assert {key: upset.state(key) for key in (*OLD, *NEW)} == dict.fromkeys(OLD, "pending") | dict.fromkeys(NEW, "selected")
+    assert set(upset.claim()) == set(NEW)

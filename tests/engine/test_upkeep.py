@@ -11,6 +11,7 @@ import pytest
 
 from pipeline_project.core.errors import CycleInFlight, Refused
 from pipeline_project.engine import upkeep
+from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.upkeep import Checked
 from pipeline_project.store import items
@@ -132,6 +133,19 @@ def test_and_the_next_cycle_finishes_it_too(world: World, monkeypatch: pytest.Mo
     world.cycle()
     assert world.engine.cycles.find(cycle["cycle"])["status"] == "published"
     assert world.states() == {"a": "selected", "b": "selected"}
+
+
+def test_and_finishes_it_before_it_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished after the look, what it selected would be stale to a cycle that wanted it too."""
+    world.submit("a")
+    world.submit("b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Commit, "_chunk", lambda *_: {"selected": 1, "stale": 0, "nofit": 0, "released": 0})
+        silent(world, monkeypatch)
+    world.submit("c")
+    report = world.cycle()
+    assert (report["selected"], report["stale"]) == (1, 0)
+    assert world.states() == {"a": "selected", "b": "selected", "c": "selected"}
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])

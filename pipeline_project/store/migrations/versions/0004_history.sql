@@ -28,6 +28,8 @@ create table pipeline.item_history (
   primary key (item_id, ended_at)
 ) partition by range (ended_at);
 create index item_history_bundle on pipeline.item_history (bundle_id) where bundle_id is not null;
+create index item_history_ended on pipeline.item_history (pool_id, ended_at);
+create index item_history_dead on pipeline.item_history (pool_id, ended_at) where state in ('failed', 'quarantined');
 
 -- A body with its demands: one row where the hot tables have four.
 create table pipeline.body_history (

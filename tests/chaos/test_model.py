@@ -132,7 +132,7 @@ class PoolMachine(RuleBasedStateMachine):
         self._remember(foretold(lambda: self.engine.cycles.plan(self.world.pool), self.oracle.plan))
 
     def _remember(self, both: tuple[dict[str, Any], Cycle] | None) -> None:
-        """An unchanged world is the same cycle: then the oracle's second one is the first."""
+        """An unchanged world is the same cycle: then the oracle's second one is the first, or another attempt at it."""
         if both is None:
             return
         report, cycle = both
@@ -140,6 +140,8 @@ class PoolMachine(RuleBasedStateMachine):
         known = next((number for number, key in self.keys.items() if key == report["cycle"]), None)
         if known is not None:
             assert self.oracle.cycles.pop() is cycle
+            if report["status"] == "planned":
+                self.oracle.cycles[known].status = "planned"
         else:
             self.keys[cycle.number] = report["cycle"]
 

@@ -57,7 +57,12 @@ def state_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         server.abort()
         until(lambda server=server: not server.processes())
         shutil.rmtree(server.socket, ignore_errors=True)
-    shutil.rmtree(folder)
+    until(lambda: _removed(folder))  # what a killed initdb has begun may write for a moment longer
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 @contextlib.contextmanager

@@ -140,7 +140,7 @@ class PoolMachine(RuleBasedStateMachine):
         known = next((number for number, key in self.keys.items() if key == report["cycle"]), None)
         if known is not None:
             assert self.oracle.cycles.pop() is cycle
-            if report["status"] == "planned":
+            if report["status"] == "planned" and not cycle.chosen:
                 self.oracle.cycles[known].status = "planned"
         else:
             self.keys[cycle.number] = report["cycle"]

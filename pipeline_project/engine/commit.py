@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project.core.decisions import Proposal, Verdict, fitting
@@ -48,6 +49,14 @@ class Commit:
     def _kept(self) -> Bools:
         return self._snapshot.held & (self._proposal.ranks > 0)
 
+    def _still_kept(self, connection: sa.Connection) -> int:
+        """What those are worth that a reprocess leaves where they are, and that are still there."""
+        kept = np.flatnonzero(self._kept())
+        if not len(kept):
+            return 0
+        now = decisions.read_items(connection, np.sort(self._snapshot.item_ids[kept]))
+        return int(self._snapshot.weights[kept][self._is_unchanged(now, kept)].sum())
+
     def _chunks(self) -> Iterator[tuple[Int64, Int64]]:
         """Item positions to take back, in id order, and to select, in rank order."""
         held, ranks = self._snapshot.held, self._proposal.ranks
@@ -84,7 +93,7 @@ class Commit:
             done = cycles.chunk(connection, self._cycle_id, number)
             if done is None:
                 did = self._decide(connection, leaving, entering)
-                did["value"] += int(self._snapshot.weights[self._kept()].sum()) if number == 0 else 0
+                did["value"] += self._still_kept(connection) if number == 0 else 0
                 cycles.add_chunk(connection, self._cycle_id, number, **did)
             else:
                 did = {name: done[name] for name in ("selected", "stale", "nofit", "value", "released")}
@@ -92,19 +101,23 @@ class Commit:
 
     def _decide(self, connection: sa.Connection, leaving: Int64, positions: Int64) -> dict[str, int]:
         """Judge these items anew under their locks, take back and select what still holds, and record every verdict."""
-        fresh = self._unchanged(connection, np.concatenate((positions, leaving)))
+        both, ids = np.concatenate((positions, leaving)), self._snapshot.item_ids
+        now = decisions.lock_items(connection, np.sort(ids[both]))
+        fresh = self._is_unchanged(now, both)
         released = self._release(connection, leaving[fresh[len(positions) :]])
         standing = self._whole(positions, fresh[: len(positions)])
         self._revive(connection, positions[standing])
         fits = np.zeros(len(positions), np.bool_)
         fits[standing] = self._fitting(connection, positions[standing])
         chosen = positions[fits]
-        ids, ranks = self._snapshot.item_ids, self._proposal.ranks.astype(np.int64)
+        ranks = self._proposal.ranks.astype(np.int64)
         decisions.select(connection, self._cycle_id, ids[chosen], ranks[chosen], self._snapshot.policy.ttl.hold)
         self._refuse_late(connection, ids[chosen])
         self._record(connection, Verdict.SELECTED, chosen)
         self._record(connection, Verdict.NOFIT, positions[standing & ~fits])
-        self._record(connection, Verdict.STALE, positions[~standing])
+        stale = positions[~standing]
+        hot = np.isin(ids[stale], integers(now, "item_id"))  # who is archived by now gets no more verdicts
+        self._record(connection, Verdict.STALE, stale[hot])
         self._record(connection, Verdict.RELEASED, released)
         return {
             "selected": len(chosen),
@@ -114,14 +127,14 @@ class Commit:
             "released": len(released),
         }
 
-    def _unchanged(self, connection: sa.Connection, positions: Int64) -> Bools:
-        """Lock; bool per position: still of the snapshot's version, and not expired. An equal version is an equal state."""
-        ids = self._snapshot.item_ids[positions]
-        now = decisions.lock_items(connection, np.sort(ids))
-        at = np.searchsorted(integers(now, "item_id"), ids)
-        unchanged: Bools = integers(now, "version")[at] == self._snapshot.versions[positions]
-        unexpired: Bools = integers(now, "expired")[at] == 0
-        return unchanged & unexpired
+    def _is_unchanged(self, now: pa.Table, positions: Int64) -> Bools:
+        """Still of the snapshot's version, and not expired. An equal version is an equal state; who is archived by now has changed."""
+        ids, versions, expired = (integers(now, name) for name in ("item_id", "version", "expired"))
+        wanted = self._snapshot.item_ids[positions]
+        unchanged = np.isin(wanted, ids)
+        at = np.searchsorted(ids, wanted[unchanged])
+        unchanged[unchanged] = (versions[at] == self._snapshot.versions[positions][unchanged]) & (expired[at] == 0)
+        return unchanged
 
     def _whole(self, positions: Int64, fresh: Bools) -> Bools:
         """A bundle with one stale member is stale."""

@@ -20,9 +20,13 @@ SQL = statements.load("decisions")
 
 def lock_items(connection: sa.Connection, ids: Int64) -> pa.Table:
     """Lock these items in id order; then their item_id, version, expired (0 or 1) as they are now, in id order."""
-    parameters = {"ids": Bigints(ids)}
-    connection.execute(SQL["lock_items"], parameters)
-    return columns.read(connection, SQL["read_items"], parameters, dict.fromkeys(("item_id", "version", "expired"), pa.int64()))
+    connection.execute(SQL["lock_items"], {"ids": Bigints(ids)})
+    return read_items(connection, ids)
+
+
+def read_items(connection: sa.Connection, ids: Int64) -> pa.Table:
+    """The same without the locks, for what nobody is about to move."""
+    return columns.read(connection, SQL["read_items"], {"ids": Bigints(ids)}, dict.fromkeys(("item_id", "version", "expired"), pa.int64()))
 
 
 def lock_free(connection: sa.Connection, resource_ids: Int64) -> Int64:

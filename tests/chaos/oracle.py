@@ -64,12 +64,13 @@ class Item:
 
 @dataclass
 class Cycle:
-    """Planned candidates in rank order, each its items with the versions seen."""
+    """Planned candidates in rank order, each its items with the versions seen. What a reprocess chose it may have held before."""
 
     number: int
     chosen: list[list[tuple[Item, int]]]
     seen: set[str]
     status: str = "planned"
+    reprocess: bool = False
 
 
 @dataclass
@@ -236,6 +237,7 @@ class Oracle:
         if _worth(present) >= _worth(best):
             best = present
         cycle = self._planned(best, {item.key for candidate in candidates for item in candidate})
+        cycle.reprocess = True
         self.release(item for candidate in candidates if candidate not in best for item in candidate if item.state == "selected")
         new = [[item for item, _ in candidate] for candidate in cycle.chosen]
         ranks = [sum(map(len, new[:i])) for i in range(len(new))]

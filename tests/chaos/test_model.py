@@ -160,8 +160,9 @@ class PoolMachine(RuleBasedStateMachine):
         self._commit(self.oracle.cycles[n % len(self.oracle.cycles)])
 
     def _commit(self, cycle: Cycle) -> None:
+        """Of a live cycle: the oracle's reprocess plans and commits in one."""
         key = self.keys.get(cycle.number)
-        if key:
+        if key and not cycle.reprocess:
             foretold(lambda: self.engine.cycles.commit_planned(key, pool=self.world.pool), lambda: self.oracle.commit(cycle))
 
     @rule(n=which, hold_s=strategies.sampled_from([0, 20]))

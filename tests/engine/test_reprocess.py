@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_project.core.errors import CycleInFlight
 from pipeline_project.core.selection import Selection
+from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine import cycle as cycle_module
 from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.cycle import Cycles
@@ -62,6 +63,16 @@ def test_a_strictly_better_selection_takes_the_place_of_the_present_one_in_one_c
     assert decided.events("b") == ["submit", "select", "release"]
     assert decided.events("c") == ["submit", "select"]
     assert decided.verdicts(report["cycle"]) == {"a": "selected", "b": "released"}
+
+
+def test_what_it_left_where_it_was_counts_if_it_is_still_there(decided: World) -> None:
+    """Of b and c, which stay, one is gone before the commit."""
+    cycles = decided.engine.cycles
+    proposal = cycles.propose(cycles.graph(cycles.snapshot("p", day=DAY, mode=Mode.REPROCESS)))
+    decided.engine.intake.cancel("p", ["c"])
+    report = cycles.commit(proposal)
+    assert (report["value"], report["changed"]) == (2, 0)
+    assert decided.engine.inquiry.cycles("p")[0]["value"] == 5
 
 
 def test_an_equal_one_does_not(world: World) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pipeline_project.core.errors import StalePlan
 from pipeline_project.engine import retention
 from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.upkeep import Upkeep
@@ -406,3 +407,12 @@ def months(world: World) -> dict[str, str]:
     with world.engine.database.begin() as connection:
         rows = run(connection, "select partition, detached_at, dropped_at from pipeline.audit_export").all()
         return {row.partition: "dropped" if row.dropped_at else "detached" if row.detached_at else "exported" for row in rows}
+
+
+def test_a_plan_whose_items_are_archived_by_now_is_stale(shop: World) -> None:
+    shop.submit("a", 1, {"node": 1})
+    plan = shop.engine.cycles.plan("p")
+    shop.engine.intake.cancel("p", ["a"])
+    assert archive(shop, days=2) == 1
+    with pytest.raises(StalePlan):
+        shop.engine.cycles.commit_planned(plan["cycle"])

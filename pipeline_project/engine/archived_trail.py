@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,14 @@ import sqlalchemy as sa
 
 from pipeline_project.core.auditing import Fault, Finding
 from pipeline_project.core.packing import Int64
-from pipeline_project.core.seals import SIZE, Names, Seal
+from pipeline_project.core.seals import SIZE, Names
+from pipeline_project.engine.trail import Progress, seals_after
 from pipeline_project.store import audit_months, seals
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.audit_months import Export
 from pipeline_project.store.database import Database
 from pipeline_project.store.seals import Gone
 
-Progress = Callable[[int], None]
 Hashes = np.ndarray[Any, np.dtype[np.void]]
 
 
@@ -80,20 +80,13 @@ class ArchivedTrail:
 
     def _sealed(self, month: Gone) -> Iterator[tuple[int, Names, Hashes]]:
         """For each seal with rows of a month: its number, their names and leaves."""
-        last = 0
-        while page := self._page(last):
-            for sealed in page:
-                with self._database.begin(repeatable=True) as connection:
-                    leaves, packed = seals.recorded(connection, sealed.seal_id)
-                names = Names.unpack(packed, sealed.rows)
-                inside = month.covers(names)
-                if inside.any():
-                    yield sealed.seal_id, names.where(inside), np.frombuffer(leaves, f"V{SIZE}")[inside]
-            last = page[-1].seal_id
-
-    def _page(self, seal_id: int) -> list[Seal]:
-        with self._database.begin(repeatable=True) as connection:
-            return seals.after(connection, seal_id, most=500)
+        for sealed in seals_after(self._database, 0):
+            with self._database.begin(repeatable=True) as connection:
+                leaves, packed = seals.recorded(connection, sealed.seal_id)
+            names = Names.unpack(packed, sealed.rows)
+            inside = month.covers(names)
+            if inside.any():
+                yield sealed.seal_id, names.where(inside), np.frombuffer(leaves, f"V{SIZE}")[inside]
 
     def _name(self, fault: Fault, export: Export, seal_id: int, names: Names, row: int) -> Finding:
         """Say what a person needs to find the row again."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from pipeline_project.core.auditing import Fault, Finding
 from pipeline_project.core.errors import CheckFailed, UsageError
 from pipeline_project.core.seals import Seal
 from pipeline_project.engine.archived_trail import ArchivedTrail
-from pipeline_project.engine.trail import Progress, Walk
+from pipeline_project.engine.trail import Progress, Walk, seals_after
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.store import feed, invariants, seals
 from pipeline_project.store.artifacts import Artifacts
@@ -152,16 +152,7 @@ class Audit:
             return seals.seal(connection, most=BATCH)
 
     def _export(self, file: Roots | None) -> int:
-        return file.append(self._seals_after) if file else 0
-
-    def _seals_after(self, seal_id: int) -> Iterator[Seal]:
-        while True:
-            with self._database.begin(repeatable=True) as connection:
-                page = seals.after(connection, seal_id, most=1000)
-            if not page:
-                return
-            yield from page
-            seal_id = page[-1].seal_id
+        return file.append(partial(seals_after, self._database)) if file else 0
 
     def _file(self) -> Roots | None:
         if self._folder is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from pipeline_project.store.database import Database
 from pipeline_project.store.seals import Batch, Gone
 
 Progress = Callable[[int], None]
+
+PAGE: Final = 500
+
+
+def seals_after(database: Database, seal_id: int) -> Iterator[Seal]:
+    """The seals that follow one, oldest first, without their bulk; 0 = all of them."""
+    while True:
+        with database.begin(repeatable=True) as connection:
+            page = seals.after(connection, seal_id, most=PAGE)
+        if not page:
+            return
+        yield from page
+        seal_id = page[-1].seal_id
 
 
 class Walk:
@@ -38,12 +51,12 @@ class Walk:
     def through(self, filed: Iterator[Seal]) -> Finding | None:
         """The first fault of all seals after `since`, compared with those of the file."""
         if self._since:
-            trusted = next(iter(self._page(self._since - 1, most=1)), None)
+            trusted = next(seals_after(self._database, self._since - 1), None)
             if trusted is None or trusted.seal_id != self._since:
                 raise UsageError(f"--since: expected the number of a seal, found {self._since}, which there is not")
             self._before = trusted
         following = (seal for seal in filed if seal.seal_id > self._since)
-        for found, known in zip_longest(self._all(), following):
+        for found, known in zip_longest(seals_after(self._database, self._since), following):
             fault = self._linked(found, known) or (found and self._rows(found))
             if fault:
                 return fault
@@ -53,16 +66,6 @@ class Walk:
             self.compared += known is not None
             self._progress(self.rows)
         return None
-
-    def _all(self) -> Iterator[Seal]:
-        last = self._since
-        while page := self._page(last, most=500):
-            yield from page
-            last = page[-1].seal_id
-
-    def _page(self, seal_id: int, *, most: int) -> list[Seal]:
-        with self._database.begin(repeatable=True) as connection:
-            return seals.after(connection, seal_id, most=most)
 
     def _linked(self, found: Seal | None, known: Seal | None) -> Finding | None:
         """Whether a seal follows from the one before, and is the one that the file has."""

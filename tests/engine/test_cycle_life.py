@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -112,21 +113,27 @@ def test_a_commit_that_fails_half_way_leaves_the_pool_to_the_next_at_once(pair: 
 # -- a zombie
 
 
-def test_an_owner_who_lost_its_cycle_after_the_last_chunk_publishes_nothing(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new owner has not published it either: nothing but the fence tells the old one."""
-    publish = Cycles._publish
+@contextmanager
+def overtaken(pair: World, monkeypatch: pytest.MonkeyPatch, step: str) -> Iterator[None]:
+    """Just before this step of its owner the cycle is taken over, by one who gets no further: nothing but the fence tells the old one."""
+    take = getattr(Cycles, step)
 
     def late(self: Cycles, *arguments: Any) -> None:
         if self is pair.engine.cycles:
             pair.advance(seconds=61)
             (lapsed,) = another(pair)._lapsed("p")
             assert another(pair)._take_over(lapsed)
-        publish(self, *arguments)
+        take(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Cycles, "_publish", late)
+        patch.setattr(Cycles, step, late)
         with pytest.raises(Fenced):
-            pair.cycle()
+            yield
+
+
+def test_an_owner_who_lost_its_cycle_after_the_last_chunk_publishes_nothing(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with overtaken(pair, monkeypatch, "_publish"):
+        pair.cycle()
     assert pair.claim() == {}
     pair.advance(seconds=61)
     assert len(another(pair).finish_lapsed("p")) == 1
@@ -135,19 +142,8 @@ def test_an_owner_who_lost_its_cycle_after_the_last_chunk_publishes_nothing(pair
 
 def test_an_owner_who_lost_its_rollback_after_the_last_batch_closes_nothing(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
     key = pair.cycle()["cycle"]
-    close = Cycles._close
-
-    def late(self: Cycles, *arguments: Any) -> None:
-        if self is pair.engine.cycles:
-            pair.advance(seconds=61)
-            (lapsed,) = another(pair)._lapsed("p")
-            assert another(pair)._take_over(lapsed)
-        close(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Cycles, "_close", late)
-        with pytest.raises(Fenced):
-            pair.engine.cycles.rollback(key)
+    with overtaken(pair, monkeypatch, "_close"):
+        pair.engine.cycles.rollback(key)
     assert pair.engine.cycles.find(key)["status"] == "rolling_back"
     pair.advance(seconds=61)
     another(pair).finish_lapsed("p")

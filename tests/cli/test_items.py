@@ -232,6 +232,7 @@ def test_what_is_archived_is_listed_when_asked_for(pipeline: CommandLine, long_a
     assert "no such item is archived" in refused["error"]["message"]
     (letter,) = pipeline("items", "dead", "--pool", long_ago, "--archived", "--error", "disk")["items"]
     assert (letter["key"], letter["error"], letter["attempts"]) == ("broken", "disk full", 1)
+    assert pipeline("items", "dead", "--pool", long_ago, "--archived", "--error", "fire")["items"] == []
 
 
 def test_a_list_without_it_says_that_there_is_more(pipeline: CommandLine, long_ago: str) -> None:

@@ -11,11 +11,14 @@ from tests.cli.conftest import CommandLine
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed: it is a package of Debian's")
 def test_a_killed_worker_loses_no_cycle_and_breaks_no_promise(anywhere: CommandLine) -> None:
-    [row] = anywhere("bench", "workers", "--workers", "2", "--pools", "4", "--items", "20", "--kill")["results"]
-    assert row["killed"] == 1
-    assert row["failed"] >= 1, "the killed worker's run was found and given up"
-    assert row["cycles"] == 4, "and begun anew, unless its cycle was published before the kill"
-    assert row["invariants_violated"] == 0
+    for _ in range(3):
+        [row] = anywhere("bench", "workers", "--workers", "2", "--pools", "4", "--items", "20", "--kill")["results"]
+        assert row["killed"] == 1
+        assert row["cycles"] == 4, "and begun anew, unless its cycle was published before the kill"
+        assert row["invariants_violated"] == 0
+        if row["failed"]:
+            return
+    raise AssertionError("three times the killed worker had ended its run a moment before: expected that run to be found and given up")
 
 
 def test_a_kill_needs_one_who_is_left(anywhere: CommandLine) -> None:

@@ -37,6 +37,7 @@ case "$*" in
         cp "$0" "$folder/bin/python"
         echo "version = {version}" > "$folder/pyvenv.cfg"
         ;;
+    *compileall*) echo "byte code of $4" ;;
     *bin/pipeline*) shift; echo "home=$PIPELINE_HOME arguments=$*" ;;
 esac
 """
@@ -104,6 +105,7 @@ def test_the_first_call_sets_up_and_the_second_goes_straight_to_the_command(proj
     code, out, err = run(project, machine, "demo", "--no-ui")
     assert (code, out) == (0, f"home={project}/.pipeline arguments=demo --no-ui\n")
     assert "creating .venv with Python 3.12.4" in err
+    assert f"byte code of {project}/pipeline_project" in err
     assert "--no-deps --no-build-isolation -e" in (machine / "uv.log").read_text()
     (machine / "uv.log").unlink()
     assert run(project, machine, "demo", "--no-ui") == (0, out, "")

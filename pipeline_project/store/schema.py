@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -21,6 +20,7 @@ from pipeline_project.store.database import LOGIN, READER, WRITER, Database
 OWNER: Final = "pipeline_owner"
 ROLES: Final = (OWNER, WRITER, "pipeline_executor", "pipeline_operator", READER, "pipeline_auditor")
 DEADLOCK: Final = "40P01"
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
 LOCK: Final = 0x70697065  # "pipe": one initialisation or migration at a time
 
 
@@ -57,7 +57,7 @@ def migrate(database: Database, *, simulation_start: datetime | None = None, rev
         if simulation_start and before:
             raise Refused(f"database {database.name}: only a new database can become a simulation; this one has schema {before}")
         _refuse_newer(database, before)
-        command.upgrade(_alembic(connection), revision)
+        _upgrade(connection, revision)
         if simulation_start:
             connection.execute(sa.text("insert into pipeline.clock (at) values (:at)"), {"at": simulation_start})
         connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
@@ -91,24 +91,26 @@ def check(database: Database) -> None:
 
 def head() -> str:
     """The newest migration this code knows."""
-    revision = ScriptDirectory.from_config(_alembic(None)).get_current_head()
-    assert revision is not None
-    return revision
+    return revisions()[-1]
 
 
 def before(revision: str) -> str:
     """The revision that this one follows. Raises Unknown."""
-    scripts = {script.revision: script for script in ScriptDirectory.from_config(_alembic(None)).walk_revisions()}
-    found = scripts.get(head() if revision == "head" else revision)
-    if found is None or not isinstance(found.down_revision, str):
-        followers = ", ".join(sorted(name for name, script in scripts.items() if script.down_revision))
-        raise Unknown(f"migration {revision!r}: expected one that follows another ({followers})")
-    return found.down_revision
+    earlier = {later: before for before, later in pairwise(revisions())}
+    found = earlier.get(head() if revision == "head" else revision)
+    if found is None:
+        raise Unknown(f"migration {revision!r}: expected one that follows another ({', '.join(earlier)})")
+    return found
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """The migrations this code knows, oldest first, by the names of their files: every command asks, and to load Alembic takes a while."""
+    return tuple(sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")))
 
 
 def _refuse_newer(database: Database, found: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic(None)).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in revisions():
         raise SchemaMismatch(f"database {database.name}: schema {found} is newer than this code's {head()}: upgrade the code")
 
 
@@ -119,11 +121,14 @@ def _version(connection: sa.Connection) -> str | None:
     return found
 
 
-def _alembic(connection: sa.Connection | None) -> Config:
+def _upgrade(connection: sa.Connection, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    return config
+    command.upgrade(config, revision)
 
 
 def _create_roles_and_database(database: Database) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from pipeline_project.core.errors import Refused, SchemaMismatch
 from pipeline_project.settings import Settings
@@ -28,6 +29,10 @@ YESTERDAY = NOON.replace(day=14)
 def test_a_fresh_database_has_the_schema_of_this_code(database: Database) -> None:
     schema.check(database)
     assert schema.version(database) == schema.head()
+
+
+def test_the_names_of_the_files_say_what_alembic_reads_in_them() -> None:
+    assert schema.revisions() == tuple(reversed([script.revision for script in ScriptDirectory(str(schema.MIGRATIONS)).walk_revisions()]))
 
 
 def test_creating_twice_changes_nothing(database: Database) -> None:

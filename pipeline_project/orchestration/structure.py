@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from pipeline_project.core.columns import suggestion
-from pipeline_project.core.errors import Refused
 from pipeline_project.core.snapshot import Snapshot
-from pipeline_project.orchestration.faults import Fault, Faults
+from pipeline_project.orchestration import expectations
+from pipeline_project.orchestration.expectations import Suite, SuiteRefused, Tables
+from pipeline_project.orchestration.faults import Faults
 
-if TYPE_CHECKING:
-    import great_expectations as gx
-    import pandas as pd
-
-EXAMPLES: Final = 5
 BUILT_IN: Final = Path(__file__).with_name("snapshot_suite.json")
 TABLES: Final[Mapping[str, Sequence[str]]] = {
     "items": ("item_id", "key", "version", "weight"),
@@ -30,17 +25,10 @@ TABLES: Final[Mapping[str, Sequence[str]]] = {
 }
 """What a suite may speak of; `of` is the number of resources."""
 
-Suite = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-class SuiteRefused(Refused):
-    """The Great Expectations suite cannot be used. The message names the file, the line, what is expected there and what was found."""
-
 
 def structural_faults(snapshot: Snapshot, suite: Suite | None = None) -> Faults:
-    """Expectations that do not hold, each with the first rows that break it; empty = sound. About 0.1 s, and 2 s before the first."""
-    chosen = load_suite(None) if suite is None else suite
-    return [fault for name, frame in _frames(snapshot).items() if chosen.get(name) for fault in _faults(name, frame, chosen[name])]
+    """Expectations that do not hold, each with the first row that breaks it; empty = sound. Raises what `expectations.judge` raises."""
+    return expectations.judge(_tables(snapshot), load_suite(None) if suite is None else suite)
 
 
 def load_suite(path: Path | None) -> Suite:
@@ -111,64 +99,11 @@ def _known_expectations() -> frozenset[str]:
     return frozenset(path.stem for folder in folders for path in Path(folder, "expectations", "core").glob("expect_*.py"))
 
 
-def warm() -> None:
-    """Load what the first check would have to: seconds, which a worker spends before there is anything to check."""
-    for name in TABLES:
-        _batches(name)
-
-
-def _frames(snapshot: Snapshot) -> dict[str, pd.DataFrame]:
-    import pandas as pd
-
+def _tables(snapshot: Snapshot) -> Tables:
     s = snapshot
-    items = {"item_id": s.item_ids, "key": s.keys.to_pylist(), "version": s.versions, "weight": s.weights}
     owners = np.repeat(s.item_ids, np.diff(s.indptr))
-    demands = {"item_id": owners, "resource": s.resources, "quantity": s.quantities, "of": np.full(len(owners), len(s.resource_ids))}
-    resources = {"resource_id": s.resource_ids, "key": s.resource_keys.to_pylist(), "free": s.free, "capacity": s.capacities}
-    return {"items": pd.DataFrame(items), "demands": pd.DataFrame(demands), "resources": pd.DataFrame(resources)}
-
-
-def _expectations(rules: Sequence[Mapping[str, Any]]) -> list[Any]:
-    _context()  # telemetry goes off before anything else is made
-    from great_expectations import expectations as gxe
-
-    return [getattr(gxe, "".join(part.capitalize() for part in rule["type"].split("_")))(**rule["kwargs"]) for rule in rules]
-
-
-def _faults(name: str, frame: pd.DataFrame, rules: Sequence[Mapping[str, Any]]) -> list[Fault]:
-    import great_expectations as gx
-
-    expectations = _expectations(rules)
-    batch = _batches(name).get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(name=name, expectations=expectations)
-    if batch.validate(suite, result_format="BOOLEAN_ONLY").success:  # half the work, and nearly always all of it
-        return []
-    return [_fault(name, frame, one) for one in batch.validate(suite, result_format="COMPLETE").results if not one.success]
-
-
-def _fault(table: str, frame: pd.DataFrame, result: Any) -> Fault:
-    rule = result.expectation_config
-    columns = {key: value for key, value in rule.kwargs.items() if key != "batch_id"}
-    raised = (result.exception_info or {}).get("exception_message")
-    examples = (result.result.get("partial_unexpected_list") or [])[:EXAMPLES]
-    found = raised or f"{result.result.get('unexpected_count')} such, {examples}"
-    at = (result.result.get("unexpected_index_list") or [])[:1]
-    row = {key: str(value) for key, value in frame.loc[at[0]].items()} if at else {}
-    return Fault(f"{table}: {rule.type} {columns}: found {found}", table=table, expectation=rule.type, **row)
-
-
-@cache
-def _batches(name: str) -> Any:
-    return _context().data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-
-
-@cache
-def _context() -> gx.data_context.EphemeralDataContext:
-    """Imported here and once: it takes seconds. Kept in memory, silent, and telling nobody about it."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    return {
+        "items": {"item_id": s.item_ids, "key": s.keys.to_pylist(), "version": s.versions, "weight": s.weights},
+        "demands": {"item_id": owners, "resource": s.resources, "quantity": s.quantities, "of": np.full(len(owners), len(s.resource_ids))},
+        "resources": {"resource_id": s.resource_ids, "key": s.resource_keys.to_pylist(), "free": s.free, "capacity": s.capacities},
+    }

@@ -49,9 +49,9 @@ def app(broker: str) -> Celery:
 
 def preload(**_: Any) -> None:
     """What every run needs, in the process that will execute it: seconds, once instead of each time."""
-    from pipeline_project.orchestration import definitions, structure
+    from pipeline_project.orchestration import definitions, expectations
 
-    structure.warm()
+    expectations.load()
     definitions.control_room(settings.load())
 
 

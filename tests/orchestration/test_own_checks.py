@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_project.core.errors import Refused
-from pipeline_project.orchestration import checks, own_checks, structure
+from pipeline_project.core.errors import PipelineError, Refused
+from pipeline_project.orchestration import checks, expectations, own_checks, structure
 from pipeline_project.orchestration.definitions import control_room
 from pipeline_project.orchestration.own_checks import CheckRefused, load
 from pipeline_project.orchestration.structure import SuiteRefused, load_suite, structural_faults
 from pipeline_project.settings import Settings
 from tests.docs.pages import DOCS, blocks, read
+from tests.orchestration.first_of_a_run import tell
 from tests.world import World
 
 FIVE_LINES = next(block for block in blocks(read(DOCS / "dagster.md"), "python") if "constraint_check" in block)
@@ -165,3 +167,29 @@ def test_a_suite_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_the_built_in_suite_can_be_loaded() -> None:
     assert set(load_suite(None)) == set(structure.TABLES)
+
+
+def test_what_only_great_expectations_knows_of_a_rule_is_refused_by_it(contested: World) -> None:
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "weight", "min_value": "a", "size": 1}}
+    with pytest.raises(SuiteRefused, match=r"items: expect_column_values_to_be_between .*'size': 1"):
+        structural_faults(contested.engine.cycles.snapshot("p"), {"items": [rule]})
+    assert structural_faults(contested.engine.cycles.snapshot("p")) == []
+
+
+def test_a_process_of_great_expectations_that_died_fails_one_check_and_not_the_next(contested: World) -> None:
+    snapshot = contested.engine.cycles.snapshot("p")
+    assert structural_faults(snapshot) == []
+    expectations._process().kill()
+    with pytest.raises(PipelineError, match="ended with exit code -9 instead of an answer"):
+        structural_faults(snapshot)
+    assert structural_faults(snapshot) == []
+
+
+@pytest.mark.parametrize(("module", "begins"), [("dagster._grpc.impl", True), ("dagster", False)])
+def test_it_begins_to_load_as_soon_as_a_process_of_a_run_does(module: str, begins: bool) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=tell, args=(module, theirs))
+    process.start()
+    theirs.close()
+    assert ours.recv() is begins
+    process.join()

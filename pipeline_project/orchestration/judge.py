@@ -1,0 +1,96 @@
+"""`python -m pipeline_project.orchestration.judge`: Great Expectations over the tables that come in by standard input, until that ends.
+
+`expectations` starts it and asks it. Messages are pickled: both sides are one program.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline_project.orchestration.expectations import Suite, SuiteRefused, Tables
+from pipeline_project.orchestration.faults import Fault, Faults
+
+if TYPE_CHECKING:
+    import great_expectations as gx
+    import pandas as pd
+
+EXAMPLES: Final = 5
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted lets go of us by itself
+    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # whatever is printed, is no answer
+    _context()
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            tables, suite = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own process
+            pickle.dump(_judged(tables, suite), answers)
+            answers.flush()
+
+
+def _judged(tables: Tables, suite: Suite) -> Faults | SuiteRefused:
+    try:
+        return [fault for name, columns in tables.items() if suite.get(name) for fault in _faults(name, columns, suite[name])]
+    except SuiteRefused as refused:
+        return refused
+
+
+def _faults(name: str, columns: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> list[Fault]:
+    import great_expectations as gx
+    import pandas as pd
+
+    suite = gx.ExpectationSuite(name=name, expectations=[_expectation(name, rule) for rule in rules])
+    frame = pd.DataFrame(columns)
+    batch = _batches(name).get_batch({"dataframe": frame})
+    if batch.validate(suite, result_format="BOOLEAN_ONLY").success:  # half the work, and nearly always all of it
+        return []
+    return [_fault(name, frame, one) for one in batch.validate(suite, result_format="COMPLETE").results if not one.success]
+
+
+def _expectation(table: str, rule: Mapping[str, Any]) -> Any:
+    from great_expectations import expectations as gxe
+
+    made = getattr(gxe, "".join(part.capitalize() for part in rule["type"].split("_")))
+    try:
+        return made(**rule["kwargs"])
+    except (TypeError, ValueError) as wrong:
+        raise SuiteRefused(f"{table}: {rule['type']} {rule['kwargs']}: {wrong}") from None
+
+
+def _fault(table: str, frame: pd.DataFrame, result: Any) -> Fault:
+    rule = result.expectation_config
+    columns = {key: value for key, value in rule.kwargs.items() if key != "batch_id"}
+    raised = (result.exception_info or {}).get("exception_message")
+    examples = (result.result.get("partial_unexpected_list") or [])[:EXAMPLES]
+    found = raised or f"{result.result.get('unexpected_count')} such, {examples}"
+    at = (result.result.get("unexpected_index_list") or [])[:1]
+    row = {key: str(value) for key, value in frame.loc[at[0]].items()} if at else {}
+    return Fault(f"{table}: {rule.type} {columns}: found {found}", table=table, expectation=rule.type, **row)
+
+
+@cache
+def _batches(name: str) -> Any:
+    return _context().data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+
+
+@cache
+def _context() -> gx.data_context.EphemeralDataContext:
+    """Kept in memory, silent, and telling nobody about it."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+if __name__ == "__main__":
+    main()

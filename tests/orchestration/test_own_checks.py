@@ -176,6 +176,19 @@ def test_what_only_great_expectations_knows_of_a_rule_is_refused_by_it(contested
     assert structural_faults(contested.engine.cycles.snapshot("p")) == []
 
 
+def test_the_expectations_that_need_more_than_the_others_load_it(contested: World) -> None:
+    snapshot = contested.engine.cycles.snapshot("p")
+    weights = [int(weight) for weight in snapshot.weights]
+
+    def divergence(share: float) -> list[str]:
+        alike = {"values": weights, "weights": [share, *[(1 - share) / (len(weights) - 1)] * (len(weights) - 1)]}
+        kwargs = {"column": "weight", "partition_object": alike, "threshold": 0.01}
+        return list(structural_faults(snapshot, {"items": [{"type": "expect_column_kl_divergence_to_be_less_than", "kwargs": kwargs}]}))
+
+    assert divergence(1 / len(weights)) == []
+    assert "expect_column_kl_divergence_to_be_less_than" in divergence(0.9)[0]
+
+
 def test_a_process_of_great_expectations_that_died_fails_one_check_and_not_the_next(contested: World) -> None:
     snapshot = contested.engine.cycles.snapshot("p")
     assert structural_faults(snapshot) == []

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from pipeline_project.core.packing import INT64_MAX, Int64
-from pipeline_project.core.selection import NO_CUTS
+from pipeline_project.core.selection import NO_CUTS, Cuts
 from pipeline_project.solvers import exact
 from pipeline_project.solvers.cliques import with_cliques
 from pipeline_project.solvers.competitors import Competitor
@@ -34,7 +34,7 @@ from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.price_iterations import bound_of
 from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, find_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
-from pipeline_project.solvers.solver import Bools
+from pipeline_project.solvers.solver import Bools, Floats
 from pipeline_project.solvers.sorting import descending_by
 from pipeline_project.solvers.special_cases import settle
 from pipeline_project.solvers.standing import Standing
@@ -103,11 +103,13 @@ class Solve:
         """Through all stages, from a start that may be infeasible, as far as the budget goes; `warm` has prices and cuts to begin with."""
         hurried = self._hurried()
         self._start_given(start)
+        if warm is not None:  # now, so that no clock can strike before what is known counts
+            self._bound_by(*_rows_and_prices(warm, self._inc))
         if not hurried:
             self._start_plain()
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
-            self._start_small()
+            self._start_small(warm)
             self._start_priced(self._params.prices_sparse if decided else self._params.prices, warm)
             self._prove_small()
             self._settle_special()
@@ -149,12 +151,12 @@ class Solve:
         standing.claim_all(reduced.offset + inner.standing.total_bound, "reductions")
         return True
 
-    def _start_small(self) -> None:
+    def _start_small(self, warm: Start | None) -> None:
         """Where most candidates are in small components, these are proven before anybody looks for cuts: few of them need any."""
         inc, sizes = self._inc, self.standing.parts.sizes
         if inc.m and sizes[sizes <= exact.DEFAULT.candidates_max].sum() > self._params.small_most * inc.n:
             part = self._meter.phase(self._params.prices)
-            self._adopt_prices(Tightened(relaxed=find_prices(inc, part, ROUGH), inc=inc, cuts=NO_CUTS))
+            self._adopt_prices(Tightened(relaxed=find_prices(inc, part, ROUGH), inc=inc, cuts=NO_CUTS), warm)
             self._meter.close(part)
             self._prove_small()
 
@@ -166,21 +168,26 @@ class Solve:
             part = self._meter.phase(share, self._time_for_prices(share))
             tightened = tightened_prices(self._inc, part, warm=None if warm is None else warm.prices / warm.price_scale)
             self._meter.close(part)
-            self._adopt_prices(tightened if warm is None else _no_worse_than(warm, tightened, self._inc))
+            self._adopt_prices(tightened, warm)
 
-    def _adopt_prices(self, tightened: Tightened) -> None:
+    def _adopt_prices(self, found: Tightened, warm: Start | None) -> None:
         inc, standing = self._inc, self.standing
+        tightened = found if warm is None else _no_worse_than(warm, found, inc)
         reduced_weights(tightened.inc, tightened.relaxed.per_unit, self._worth)
         order = descending_by(np.rint(1000 * tightened.relaxed.share).astype(np.int64), self._worth)
         chosen = pack(inc, order)
         if standing.chosen.any():
             chosen = best_of(inc, standing.chosen, chosen)
         standing.offer(exchange(inc, chosen, self._meter) if inc.k >= LARGE else chosen, "prices")
-        every = exact_prices(tightened.inc, tightened.relaxed.per_unit)
-        self.prices = replace(every, per_unit=every.per_unit[: inc.m])
-        self.cuts = priced(tightened.cuts, every.per_unit[inc.m :])
-        self._all_rows, self._all_prices = tightened.inc, every
-        standing.price(self._all_rows, self._all_prices)
+        self._bound_by(tightened.inc, tightened.relaxed.per_unit, tightened.cuts)
+
+    def _bound_by(self, rows: Incidence, prices: Floats, cuts: Cuts) -> None:
+        """Let these prices of the problem's rows and cuts be what the certificate will state."""
+        every, m = exact_prices(rows, prices), self._inc.m
+        self.prices = replace(every, per_unit=every.per_unit[:m])
+        self.cuts = priced(cuts, every.per_unit[m:])
+        self._all_rows, self._all_prices = rows, every
+        self.standing.price(rows, every)
         lengths = np.diff(self.cuts.clique_starts)
         self._meter.reserve(SECONDS_TO_CHECK_A_PAIR * int((lengths * lengths).sum()))
 
@@ -271,10 +278,15 @@ class Solve:
         return search(self._inc, standing.chosen, doubt, seed, part)
 
 
+def _rows_and_prices(warm: Start, inc: Incidence) -> tuple[Incidence, Floats, Cuts]:
+    """The rows of the problem and of the cuts that still hold, what they cost, and these cuts."""
+    cuts = held(inc, warm.cuts)
+    return with_cuts(inc, cuts), np.concatenate((warm.prices, cuts.price, cuts.clique_price)) / warm.price_scale, cuts
+
+
 def _no_worse_than(warm: Start, found: Tightened, inc: Incidence) -> Tightened:
     """What was found, unless the prices and cuts that we began with bound more tightly: other cuts may have been looked for."""
-    cuts = held(inc, warm.cuts)
-    rows, prices = with_cuts(inc, cuts), np.concatenate((warm.prices, cuts.price, cuts.clique_price)) / warm.price_scale
+    rows, prices, cuts = _rows_and_prices(warm, inc)
     bound = bound_of(rows, prices)
     if bound >= found.relaxed.bound:
         return found

@@ -92,6 +92,16 @@ def test_searching_on_is_no_worse_than_the_repair_and_counts_all_steps() -> None
     assert certificate.reproducible
 
 
+def test_a_clock_that_strikes_at_once_loses_nothing_that_was_proven() -> None:
+    problem = random_problem(seed=3, n=600, m=200, rows=3)
+    solved = portfolio.solve(problem, Budget(steps=20_000_000), rivals=())
+    assert len(solved.certificate.cuts)
+    answer = portfolio.solve(problem, Budget(steps=10**9, seconds=1e-6), 0, Start.of(solved), rivals=())
+    assert verify(problem, answer) == []
+    assert answer.certificate.value == solved.certificate.value
+    assert answer.certificate.price_bound == solved.certificate.price_bound
+
+
 def test_an_optimal_repair_ends_it() -> None:
     problem = problem_of([5, 7], [(0, 0, 1), (1, 1, 1)], [1, 1])
     solved = portfolio.solve(problem, ENOUGH, rivals=())

@@ -103,7 +103,7 @@ class _Search:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1))
+        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1), meter)
         self._walks = self._kinds[0]
 
     def run(self) -> Bools:

@@ -260,7 +260,7 @@ def _improve(ground: _Ground, changed: Int64, touched: Bools, events: int, meter
 
 def _settled(inc: Incidence, start: Bools, worth: Floats, meter: Meter, seed: int, params: RepairParams) -> Bools:
     """One walk that never loses: two of them and heat are worth their beginnings only where there is much to try."""
-    walk, everybody = walks(inc, worth, (seed,))[0][0], np.arange(inc.n)
+    walk, everybody = walks(inc, worth, (seed,), meter)[0][0], np.arange(inc.n)
     walk.adopt(start)
     meter.spend(inc.k + walk.settle(everybody, meter.left))
     trials = params.trials * inc.n

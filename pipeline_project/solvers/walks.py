@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
+
+import numpy as np
 
 from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.incidence import Incidence
-from pipeline_project.solvers.neighbours import Neighbours
+from pipeline_project.solvers.meter import Meter
+from pipeline_project.solvers.neighbours import ENTRIES_MAX, Neighbours
 from pipeline_project.solvers.solver import Floats
 from pipeline_project.solvers.tabu_walk import TabuWalk
 from pipeline_project.solvers.unit_walk import UnitWalk
+
+ENTRIES_PER_SECOND: Final = 25_000_000  # of neighbours, half of what a slow core lists: there is to be time for a walk, too
 
 
 class Walk(Protocol):
@@ -44,12 +49,13 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...]) -> list[list[Walk]]:
+def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...], meter: Meter) -> list[list[Walk]]:
     """For each kind of walk that is worth a trial here, the likeliest first, one walk for each seed; nothing is chosen.
 
     worth  float64[n]  reduced weights
+    meter  where it leaves no time to list who conflicts with whom, the walks are of a kind that can do without
     """
-    near = Neighbours.of(inc)
+    near = _neighbours(inc, meter)
     if near is None:
         kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
         return [[kind(inc, worth, seed) for seed in seeds]]
@@ -57,3 +63,13 @@ def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...]) -> list[list[Wa
     if TabuWalk.suits(near):
         kinds.append([TabuWalk(inc, near, seed) for seed in seeds])
     return kinds
+
+
+def _neighbours(inc: Incidence, meter: Meter) -> Neighbours | None:
+    """None also where listing them, which looks at no clock, would take most of what is left of the budget."""
+    holders = np.diff(inc.row_starts).astype(np.float64)
+    entries = float(holders @ (holders - 1))
+    if (inc.capacities > 1).any() or entries > ENTRIES_MAX or meter.at_most(int(entries), ENTRIES_PER_SECOND) < entries:
+        return None
+    meter.spend(int(entries))
+    return Neighbours.of(inc)

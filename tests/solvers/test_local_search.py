@@ -52,7 +52,7 @@ both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "genera
 
 
 def walk_of(inc: Incidence, *, unit: bool, seed: int = 7) -> Walk:
-    walk = walks(inc, np.zeros(inc.n), (seed,))[0][0]
+    walk = walks(inc, np.zeros(inc.n), (seed,), Meter(Budget(steps=10**9)))[0][0]
     assert isinstance(walk, UnitWalk if unit else GeneralWalk)
     return walk
 
@@ -86,6 +86,15 @@ def test_the_books_are_right_after_any_number_of_trials_and_undone_trials(unit: 
         assert heat > 0 or value_of(inc, walk.chosen) >= before
         assert walk.best_value == value_of(inc, walk.best) >= value_of(inc, walk.chosen)
         assert walk._board.counts[VALUE] == value_of(inc, walk.chosen)  # type: ignore[attr-defined]  # the books themselves
+
+
+def test_who_conflicts_with_whom_is_not_listed_where_the_clock_leaves_no_time_for_it() -> None:
+    """The list looks at no clock. Where it fits into the time that is left, no clock has decided anything."""
+    inc = incidence(seed=5, n=300, m=30, unit=True)
+    for seconds, kind in ((1e-4, GeneralWalk), (10.0, UnitWalk)):
+        meter = Meter(Budget(steps=10**9, seconds=seconds), lambda: 0.0)
+        assert isinstance(walks(inc, np.zeros(inc.n), (7,), meter)[0][0], kind)
+        assert meter.struck == (kind is GeneralWalk)
 
 
 def test_a_unit_walk_knows_what_every_insertion_costs() -> None:
@@ -125,7 +134,7 @@ def crowd(*, seed: int, n: int = 120, m: int = 6) -> Incidence:
 
 def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept() -> None:
     inc = crowd(seed=4)
-    walk = walks(inc, np.zeros(inc.n), (7,))[0][0]
+    walk = walks(inc, np.zeros(inc.n), (7,), Meter(Budget(steps=10**9)))[0][0]
     assert isinstance(walk, CrowdedWalk)
     walk.adopt(start_of(inc))
     for heat in (0.0, 30.0, 1e6):

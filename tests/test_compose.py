@@ -167,8 +167,29 @@ def test_a_worker_finds_its_redis_and_says_that_it_is_alive(ground: Ground) -> N
             assert ground.is_healthy("worker")
 
 
+def compose_program() -> list[str] | None:
+    """Docker Compose from version 2 on, which needs no engine to read a file; None where this machine has none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            version = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False).stdout
+            if re.match(r"v?[2-9]", version):
+                return command
+    return None
+
+
+@pytest.mark.skipif(compose_program() is None, reason="Docker Compose, from version 2 on, is not installed")
+@pytest.mark.parametrize("profile", ["", "scale-out"])
+def test_docker_compose_reads_the_file_as_we_do(profile: str) -> None:
+    command = [*(compose_program() or []), "--project-directory", str(PROJECT), *(["--profile", profile] if profile else [])]
+    read = subprocess.run([*command, "config", "--format", "json"], capture_output=True, text=True, check=True)
+    services = json.loads(read.stdout)["services"]
+    asked_for = {name: service for name, service in SERVICES.items() if set(service.get("profiles", [])) <= {profile}}
+    assert {name: service["image"] for name, service in services.items()} == {name: one["image"] for name, one in asked_for.items()}
+    assert read.stderr == ""
+
+
 def test_the_file_is_what_the_compose_specification_says() -> None:
-    """Its schema, as published by compose-spec (Apache 2.0); where there is a `docker compose`, `config` says the same."""
+    """Its schema, as published by compose-spec (Apache 2.0)."""
     schema = json.loads((PROJECT / "tests/compose_schema.json").read_text(encoding="utf-8"))
     assert [f"{fault.json_path}: {fault.message}" for fault in jsonschema.Draft7Validator(schema).iter_errors(COMPOSE)] == []
 

@@ -51,11 +51,6 @@ def find(connection: sa.Connection, name: str) -> Pool:
     return _pool(row)
 
 
-def by_id(connection: sa.Connection, pool_id: int) -> Pool:
-    """The pool of this number, which must exist."""
-    return _pool(connection.execute(SQL["by_id"], {"pool_id": pool_id}).mappings().one())
-
-
 def everyone(connection: sa.Connection) -> list[Pool]:
     """Every pool with its policy, in one statement."""
     return [_pool(row) for row in connection.execute(SQL["everyone"]).mappings()]

@@ -295,7 +295,7 @@ class Inquiry:
             return None
         if not row["blockers"]:
             return {
-                "verdict": "deferred",
+                "verdict": Verdict.DEFERRED,
                 "reason": "it fits beside the selection in no way the search found worth its place",
                 "blockers": [],
             }
@@ -311,7 +311,7 @@ class Inquiry:
             ]
             blockers.append({"resource": name, "holders": shown, "holders_in_all": len(holders)})
         reason = f"no room on {', '.join(b['resource'] for b in blockers)}"
-        return {"verdict": "deferred", "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
+        return {"verdict": Verdict.DEFERRED, "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
 
 
 def _shown(verdict: Row) -> Row:

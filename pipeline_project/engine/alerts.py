@@ -53,6 +53,8 @@ class Delivered:
 
 
 class Alerts:
+    """Begins and ends alerts, and tells the routes of both."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -39,6 +39,8 @@ class Checked:
 
 
 class Upkeep:
+    """What nobody waits for: sweeping, and looking whether every promise of the store is kept."""
+
     def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts

@@ -4,8 +4,7 @@ FROM python:3.12.12-slim-trixie AS build
 WORKDIR /app
 COPY . .
 # Makes .venv from requirements.lock, every package checked by its hash, and compiles the solvers.
-RUN PIPELINE_HOME=/tmp/build ./pipeline --help > /dev/null \
-    && rm -rf .venv/cache
+RUN PIPELINE_HOME=/tmp/build ./pipeline --help > /dev/null
 
 FROM python:3.12.12-slim-trixie
 

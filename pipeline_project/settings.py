@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     ui_url: str = Field("http://127.0.0.1:3000", description="Where people reach Dagster's UI; links in reports lead there")
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
-    last_day: date | None = Field(None, description="Last daily partition of a simulation; None = today goes on")
+    last_day: date | None = Field(None, description="Last daily partition of a simulation; without it today is the last")
 
     alert_routes: Path | None = Field(None, description="Who is told of which alerts, a YAML file; default <home>/alert-routes.yaml")
     alert_targets: str = Field(

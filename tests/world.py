@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,17 @@ class World:
         return {answer["item"]: answer["state"] for answer in self.engine.execution.fail(self.pool, list(claims.items()), error=error)}
 
     # -- look at it
+
+    def until_somebody_waits(self) -> None:
+        """Until a session of this database waits for a lock. Fails where none does within a minute."""
+        waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        give_up = time.monotonic() + 60
+        while True:
+            with entered(self.engine.database) as connection:
+                if connection.scalar(sa.text(waiting)):
+                    return
+            assert time.monotonic() < give_up, "nobody waits for a lock"
+            time.sleep(0.02)
 
     def states(self) -> dict[str, str]:
         """State by key."""

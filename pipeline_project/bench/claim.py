@@ -30,7 +30,8 @@ from pipeline_project.store.database import Database
 
 OURS: Final = ("pipeline", "sql")
 PEERS: Final = ("pipeline", "sql", "raw", "procrastinate", "pgqueuer")
-EXTRA: Final = {"procrastinate": "procrastinate", "pgqueuer": "pgqueuer[asyncpg]"}
+EXTRA: Final = {"procrastinate": "procrastinate", "pgqueuer": "pgqueuer"}
+"""Peers that the extra `bench` brings, and the module that must be there."""
 NAME: Final = "bench_claim"
 LATENCY_PER_S_MAX: Final = 1500
 """Items set aside for each second of a measurement of latencies."""

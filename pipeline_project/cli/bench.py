@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from pipeline_project.cli import console
 from pipeline_project.cli.arguments import examples
 from pipeline_project.core.errors import CheckFailed, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 Value = TypeVar("Value")
 
@@ -89,14 +86,10 @@ def repair(
     as_json: console.Json = False,
 ) -> None:
     """Milliseconds of a repair after a change, and its value beside that of a cold solve; every answer is verified."""
-    from pipeline_project.bench.families import FAMILIES
     from pipeline_project.bench.repair import Protocol, compare
 
-    names = list(FAMILIES) if families == "all" else [name.strip() for name in families.split(",")]
-    if unknown := [name for name in names if name not in FAMILIES]:
-        raise UsageError(f"--families: expected some of {', '.join(FAMILIES)}, found {unknown[0]!r}")
     protocol = Protocol(
-        families=names,
+        families=_families(families),
         sizes=listed("--sizes", sizes, int, *SIZES),
         shares=listed("--changed", changed, float, "shares above 0 and up to 1", lambda value: 0 < value <= 1),
         seconds=listed("--seconds", seconds, float, *BUDGETS),
@@ -139,33 +132,47 @@ DEFAULT_FAMILIES = "uniform,quantities,clustered,regions,intervals,matching"
 
 
 def _generated(families: str | None, sizes: str, draws: str) -> list[Any]:
-    from pipeline_project.bench.families import FAMILIES
     from pipeline_project.bench.selection import generated
 
-    names = list(FAMILIES) if families == "all" else [name.strip() for name in (families or DEFAULT_FAMILIES).split(",")]
     return generated(
-        names,
+        _families(families or DEFAULT_FAMILIES),
         listed("--sizes", sizes, int, *SIZES),
         listed("--draws", draws, int, "whole numbers from 0 on", lambda value: value >= 0),
     )
+
+
+def _families(text: str) -> list[str]:
+    from pipeline_project.bench.families import FAMILIES
+
+    return list(FAMILIES) if text == "all" else some_of("--families", text, FAMILIES)
 
 
 def _peers(text: str) -> dict[str, str]:
     """Ours first, always."""
     from pipeline_project.bench.peers import EXTRA, PEERS
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in PEERS:
-            raise UsageError(f"--peers: expected some of {', '.join(PEERS)}, found {name!r}")
-        if name in EXTRA and find_spec(EXTRA[name]) is None:
-            raise UsageError(
-                f"--peers: {name} is not installed; `./pipeline exec -- python -m pip install {EXTRA[name]}` brings it, or leave it out"
-            )
+    names = some_of("--peers", text, PEERS)
+    refuse_missing(names, EXTRA)
     return {name: PEERS[name] for name in dict.fromkeys(["pipeline", *names])}
 
 
+def some_of(option: str, text: str, known: Collection[str]) -> list[str]:
+    """Names with commas between them, each once. Raises UsageError."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    strangers = [name for name in names if name not in known]
+    if strangers or not names:
+        raise UsageError(f"{option}: expected some of {', '.join(known)}, found {(strangers or [text])[0]!r}")
+    return names
+
+
+def refuse_missing(peers: Iterable[str], modules: Mapping[str, str]) -> None:
+    """Raises UsageError for a peer whose module is not installed."""
+    if missing := [name for name in peers if name in modules and find_spec(modules[name]) is None]:
+        raise UsageError(f"--peers: {missing[0]} is not installed: remove .venv and run ./pipeline, whose lock has it, or leave it out")
+
+
 def listed(option: str, text: str, read: Callable[[str], Value], expected: str, holds: Callable[[Value], bool]) -> list[Value]:
+    """Values with commas between them. Raises UsageError."""
     try:
         values = [read(part) for part in text.split(",")]
     except ValueError:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from pipeline_project.cli import console
 from pipeline_project.cli.arguments import examples
-from pipeline_project.cli.bench import listed
-from pipeline_project.core.errors import CheckFailed, UsageError
+from pipeline_project.cli.bench import listed, refuse_missing, some_of
+from pipeline_project.core.errors import CheckFailed
 
 app = typer.Typer()
 
@@ -42,8 +40,10 @@ def claim(
     from pipeline_project import settings
     from pipeline_project.bench import claim as bench
 
+    names = some_of("--peers", peers, bench.PEERS)
+    refuse_missing(names, bench.EXTRA)
     protocol = bench.Protocol(
-        peers=_claimers(peers, bench.PEERS, bench.EXTRA),
+        peers=names,
         workers=listed("--workers", workers, int, "whole numbers from 1 to 64", lambda value: 1 <= value <= 64),
         batches=listed("--batch", batch, int, "whole numbers from 1 to 10000", lambda value: 1 <= value <= 10_000),
         items=items,
@@ -79,9 +79,7 @@ def commit(
     from pipeline_project.bench import commit as bench
     from pipeline_project.bench.scratch import scratch
 
-    chosen = [name.strip() for name in peers.split(",")]
-    if unknown := [name for name in chosen if name not in bench.PEERS]:
-        raise UsageError(f"--peers: expected some of {', '.join(bench.PEERS)}, found {unknown[0]!r}")
+    chosen = some_of("--peers", peers, bench.PEERS)
     sizes = listed("--chunks", chunks, int, "whole numbers from 1000 to 100000", lambda value: 1000 <= value <= 100_000)
     protocol = bench.Protocol(items=items, demands=demands, resources=resources, chunks=sizes, peers=chosen, runs=runs)
     with scratch("bench_commit", settings.load(), simulation_start=bench.BEGIN) as engine:
@@ -92,17 +90,3 @@ def commit(
     console.emit({"results": rows}, as_json=as_json, human=[console.table("commit", rows)])
     if violated:
         raise CheckFailed(f"the invariants {', '.join(broken['name'] for broken in violated)} are broken after it")
-
-
-def _claimers(text: str, known: Sequence[str], extra: Mapping[str, str]) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"--peers: expected some of {', '.join(known)}, found {name!r}")
-        if name in extra and find_spec(name) is None:
-            raise UsageError(
-                f"--peers: {name} is not installed; `./pipeline exec -- python -m pip install {extra[name]}` brings it, or leave it out"
-            )
-    if not names:
-        raise UsageError(f"--peers: expected some of {', '.join(known)}, found {text!r}")
-    return names

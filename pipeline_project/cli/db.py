@@ -69,11 +69,11 @@ def status(
             simulated = catalog.simulated(connection) if version else None
             current = version == schema.head()  # an older schema has no notes of its sizes
             tables = catalog.tables(connection, counted=not estimate) if current else []
-            horizon, ahead = (catalog.horizon(connection), catalog.partitions_ahead(connection)) if current else (None, 0)
+            oldest, ahead = (catalog.oldest_snapshot(connection), catalog.partitions_ahead(connection)) if current else (None, 0)
             horizon_age = catalog.horizon_age(connection)
             history = {**feed.horizon_state(connection), "unsealed": seals.unsealed(connection)} if current else None
             holding = [*history["held_by"], *history["vacuum_held_by"]] if history else []
-            hints = catalog.hints(tables, horizon, ahead, holding) if current else []
+            hints = catalog.hints(tables, oldest, ahead, holding) if current else []
     about: dict[str, Any] = {
         "database": found.name,
         "url": found.url.set(drivername="postgresql").render_as_string(hide_password=True),
@@ -84,7 +84,7 @@ def status(
         "code": __version__,
         "partitions_ahead": ahead,
         "horizon_age": horizon_age,
-        "oldest_snapshot": horizon,
+        "oldest_snapshot": oldest,
     }
     waiting = {name: history[name] for name in ("horizon", "waiting_rows", "waiting_s", "unsealed")} if history else {}
     human: list[Any] = [console.facts(f"Database {found.name}", {**about, "schema": version or "none: run pipeline db init", **waiting})]

@@ -17,7 +17,7 @@ def _only_subcommands() -> None:
 
 @app.command(epilog=examples("pipeline upkeep sweep", "pipeline upkeep sweep --json"))
 def sweep(database: console.DatabaseName = None, as_json: console.Json = False) -> None:
-    """Expire items, release lapsed holds, fail lapsed leases, finish cycles whose owner died, drop old plans and artifacts."""
+    """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, seal the audit trail, archive and drop what is old."""
     with session.engine(database) as engine, console.working("sweeping"):
         swept = engine.upkeep.sweep()
     console.emit(swept, as_json=as_json, human=[console.facts("Swept", swept)])

@@ -74,6 +74,8 @@ class AtMost(_Section):
 
 
 class Route(_Section):
+    """One receiver, and of what it is told."""
+
     name: Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "expected": _A_NAME})] = Field(
         description="Its name; deliveries are remembered under it"
     )
@@ -87,6 +89,7 @@ class Route(_Section):
     at_most: AtMost = Field(default=AtMost(), description="How often it may be disturbed")
 
     def hears(self, *, severity: str, kind: str, pool: str | None) -> bool:
+        """Whether it is told of such an alert; pool: None = it belongs to none."""
         return (
             severity in self.severities
             and any(fnmatchcase(kind, pattern) for pattern in self.kinds)

@@ -12,6 +12,8 @@ from pipeline_project.core.seals import SIZE, Names
 
 
 class Fault(StrEnum):
+    """What was done: to a row of the trail, to a seal, to the chain of seals, or to a file beside the database."""
+
     ROW_EDITED = "row_edited"
     ROW_REMOVED = "row_removed"
     ROW_INSERTED = "row_inserted"

@@ -43,11 +43,15 @@ class ConflictGraph:
         problem = PackingProblem.from_triples(weights, candidate, resource.astype(np.int64), quantity, capacities)
         return cls(snapshot=snapshot, candidates=candidates, problem=problem)
 
-    def contested(self) -> Int64:
-        """Resources that cannot hold everyone who wants them: the only ones that make conflicts."""
+    def wanted(self) -> Int64:
+        """int64[m]: how much of each resource everyone wants together."""
         demand = np.zeros(self.problem.m, np.int64)
         np.add.at(demand, self.problem.resources, self.problem.quantities)
-        return np.flatnonzero(demand > self.problem.capacities)
+        return demand
+
+    def contested(self) -> Int64:
+        """Resources that cannot hold everyone who wants them: the only ones that make conflicts."""
+        return np.flatnonzero(self.wanted() > self.problem.capacities)
 
     def components(self) -> Int64:
         """int64[c]: label of each candidate's component, joined through contested resources only."""

@@ -116,12 +116,8 @@ def _members(graph: ConflictGraph, candidates: Int64) -> Int64:
 
 def _blockers(graph: ConflictGraph, chosen: Int64) -> tuple[Int64, Int32]:
     problem = graph.problem
-    taken = np.zeros(problem.n, np.bool_)
-    taken[chosen] = True
     candidate = problem.candidates()
-    left = problem.capacities.copy()
-    np.subtract.at(left, problem.resources[taken[candidate]], problem.quantities[taken[candidate]])
-    blocked = ~taken[candidate] & (problem.quantities > left[problem.resources])
+    blocked = ~np.isin(candidate, chosen) & (problem.quantities > problem.left_by(chosen)[problem.resources])
     per_candidate = np.bincount(candidate[blocked], minlength=problem.n)
     starts = np.cumsum(per_candidate) - per_candidate
     lengths = per_candidate[graph.candidates.of_item]

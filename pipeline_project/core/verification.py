@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_project.core.exact_sums import SURE, Whole, dot, total
-from pipeline_project.core.packing import Int64, PackingProblem
+from pipeline_project.core.packing import Bools, Int64, PackingProblem
 from pipeline_project.core.selection import MEMBERS_MAX, NO_CUTS, Certificate, Cuts, Selection
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

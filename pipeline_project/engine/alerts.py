@@ -15,7 +15,7 @@ from pipeline_project.core.policy import duration
 from pipeline_project.engine import sending
 from pipeline_project.engine.sending import Message
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import alerts, pools
+from pipeline_project.store import alerts, cycles, pools
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.database import Database
 
@@ -53,6 +53,8 @@ class Delivered:
 
 
 class Alerts:
+    """Begins and ends alerts, and tells the routes of both."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -122,7 +124,7 @@ class Alerts:
                 found.append(_lagging(lag))
             for row in alerts.waiting(connection, limits):
                 found += _waiting(row, known[row["pool"]])
-            return alerts.now(connection), alerts.open_keys(connection, WATCHED), found
+            return cycles.now(connection), alerts.open_keys(connection, WATCHED), found
 
     @repeatable
     def _plan(self, routes: Sequence[Route]) -> int:

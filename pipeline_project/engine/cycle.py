@@ -64,9 +64,7 @@ class Cycles(Rollback):
 
     def propose(self, graph: ConflictGraph) -> Proposal:
         """The best selection the policy's budget allows, verified, kept as an artifact. Nothing is committed."""
-        policy, start = graph.snapshot.policy.solver, _present(graph)
-        budget = Budget(steps=policy.steps, seconds=None if policy.reproducible else policy.seconds)
-        selection = _unless_no_better(graph, solve(graph.problem, budget, policy.seed, start), start)
+        selection = _selected(graph)
         _refuse_unsound(graph, selection)
         proposal = Proposal.of(graph, selection)
         self._artifacts.save_proposal(proposal)
@@ -125,9 +123,7 @@ class Cycles(Rollback):
         """Solve the stored problem again; `same` says whether the answer is, bit for bit."""
         cycle = self.find(cycle_key, pool=pool)
         stored = self._artifacts.load_proposal(cycle["pool"], cycle["cycle_key"])
-        policy, start = stored.graph.snapshot.policy.solver, _present(stored.graph)
-        budget = Budget(steps=policy.steps, seconds=None if policy.reproducible else policy.seconds)
-        again = _unless_no_better(stored.graph, solve(stored.graph.problem, budget, policy.seed, start), start)
+        again = _selected(stored.graph)
         return {
             "cycle": cycle["cycle_key"],
             "pool": cycle["pool"],
@@ -202,6 +198,13 @@ def _refuse_paused(pool: Pool) -> None:
         raise Refused(f"pool {pool.name} is paused: no cycle selects from it; `pipeline pools resume {pool.name}`")
 
 
+def _selected(graph: ConflictGraph) -> Selection:
+    """The solver's answer within the policy's budget; the present one where that is as good."""
+    policy, start = graph.snapshot.policy.solver, _present(graph)
+    budget = Budget(steps=policy.steps, seconds=None if policy.reproducible else policy.seconds)
+    return _unless_no_better(graph, solve(graph.problem, budget, policy.seed, start), start)
+
+
 def _present(graph: ConflictGraph) -> Int64 | None:
     """Candidates that are selected now, where the snapshot decides them anew."""
     held = graph.snapshot.held
@@ -215,11 +218,9 @@ def _unless_no_better(graph: ConflictGraph, selection: Selection, present: Int64
     value = 0 if present is None else int(graph.problem.weights[present].sum())
     if present is None or value < selection.certificate.value:
         return selection
-    kept = Selection(chosen=present, certificate=replace(selection.certificate, value=value))
-    overdrawn = np.zeros(graph.problem.m, np.int64)
-    taken = np.isin(graph.problem.candidates(), present)
-    np.add.at(overdrawn, graph.problem.resources[taken], graph.problem.quantities[taken])
-    return selection if (overdrawn > graph.problem.capacities).any() else kept
+    if (graph.problem.left_by(present) < 0).any():
+        return selection
+    return Selection(chosen=present, certificate=replace(selection.certificate, value=value))
 
 
 def _refuse_unsound(graph: ConflictGraph, selection: Selection) -> None:

@@ -17,6 +17,8 @@ from pipeline_project.store.leases import Claim
 
 
 class Execution:
+    """What an executor calls. Raises Unknown for a pool that there is not, UsageError for arguments that cannot be."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

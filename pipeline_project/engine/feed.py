@@ -39,6 +39,8 @@ SILENCE: Final = 10_000
 
 
 class Feed:
+    """Consumers by name, each with a cursor of its own. Raises UsageError for a name that is none."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

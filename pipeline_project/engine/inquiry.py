@@ -79,6 +79,7 @@ class Inquiry:
         self._timezone = timezone
 
     def pools(self) -> list[Row]:
+        """Every pool: pool, status, policy_version, pending, selected, claimed, resources, last_published."""
         with self._database.begin() as connection:
             return pools.overview(connection)
 
@@ -129,6 +130,7 @@ class Inquiry:
             return items.counts(connection, pools.find(connection, pool))
 
     def item(self, pool: str, key: str) -> Row:
+        """Everything about one item, archived or not, with its demands, its result or its error. Raises Unknown."""
         with self._database.begin() as connection:
             return items.find(connection, pools.find(connection, pool), key)
 
@@ -151,16 +153,19 @@ class Inquiry:
             return audit.beside(connection, found, item["item_id"], since=moves[0]["at"], until=until)
 
     def resources(self, pool: str | None) -> list[Row]:
+        """pool, key, capacity, in_use, spent, kind, by key; of every pool where none is named. Raises Unknown."""
         with self._database.begin() as connection:
             if pool:
                 pools.find(connection, pool)
             return resources.listing(connection, pool)
 
     def utilisation(self, pool: str, *, most: int = 40) -> list[Row]:
+        """key, capacity, in_use, spent, the fullest first."""
         with self._database.begin() as connection:
             return resources.utilisation(connection, pools.find(connection, pool), most=most)
 
     def backlog(self, pool: str) -> Row:
+        """pending, oldest (time), oldest_age_s of the items that a cycle could have selected."""
         with self._database.begin() as connection:
             return feed.backlog(connection, pools.find(connection, pool))
 
@@ -214,6 +219,7 @@ class Inquiry:
             return own_queries.rows(connection, query, pool=pool, cycle=cycle, day=day, most=most)
 
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
+        """Newest first; of every pool where none is named."""
         with self._database.begin() as connection:
             return cycles.listing(connection, pool, most=most)
 
@@ -295,7 +301,7 @@ class Inquiry:
             return None
         if not row["blockers"]:
             return {
-                "verdict": "deferred",
+                "verdict": Verdict.DEFERRED,
                 "reason": "it fits beside the selection in no way the search found worth its place",
                 "blockers": [],
             }
@@ -311,7 +317,7 @@ class Inquiry:
             ]
             blockers.append({"resource": name, "holders": shown, "holders_in_all": len(holders)})
         reason = f"no room on {', '.join(b['resource'] for b in blockers)}"
-        return {"verdict": "deferred", "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
+        return {"verdict": Verdict.DEFERRED, "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
 
 
 def _shown(verdict: Row) -> Row:

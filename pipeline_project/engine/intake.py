@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
 from pipeline_project.core.errors import Overtaken, Refused
@@ -23,7 +25,6 @@ from pipeline_project.store.intake import Origin, Receipt
 
 Progress = Callable[[int], None]
 """Called with the number of rows read so far."""
-
 
 BATCH: Final = 2_000
 """Items that one transaction of a bulk change moves."""
@@ -245,7 +246,7 @@ class Intake:
             added, changed, refused = resources.put(connection, pools.find(connection, pool), batch)
         return Receipt(accepted=added, revised=changed, unchanged=len(batch) - added - changed - len(refused), refused=refused)
 
-    def _room(self, connection: Any, pool: pools.Pool, key: str, capacity: int) -> tuple[list[int], int]:
+    def _room(self, connection: sa.Connection, pool: pools.Pool, key: str, capacity: int) -> tuple[list[int], int]:
         """Unclaimed holders to release so that the capacity is enough, and by how much it is not even then."""
         row = resources.find(connection, pool, key)
         excess = row["in_use"] + row["spent"] - capacity

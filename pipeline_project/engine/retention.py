@@ -86,7 +86,7 @@ class Retention:
     @repeatable
     def _pools(self) -> list[Pool]:
         with self._database.begin() as connection:
-            return [pools.find(connection, name) for name in pools.names(connection)]
+            return pools.everyone(connection)
 
     @repeatable
     def _window(self, pool: Pool) -> Window:

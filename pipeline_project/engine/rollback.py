@@ -32,6 +32,8 @@ class Effects:
 
 
 class Rollback(Finishing):
+    """Taking a cycle back, on top of how cycles end."""
+
     def rollback(
         self,
         cycle_key: str,

@@ -47,6 +47,8 @@ class TargetRefused(NotSent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
+    """What a receiver is shown. good_news: something has recovered, whatever its severity was."""
+
     title: str
     body: str
     severity: Severity

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from pipeline_project.core.auditing import Difference, Fault, Finding, first_difference
 from pipeline_project.core.errors import UsageError
+from pipeline_project.core.packing import Bools
 from pipeline_project.core.seals import GENESIS, SIZE, Names, Seal, merkle_root
 from pipeline_project.store import seals
 from pipeline_project.store.database import Database
@@ -110,7 +111,7 @@ class Walk:
             batch = seals.present(connection, sealed)
             return self._name(sealed, expected, batch, first_difference(expected, batch))
 
-    def _excused(self, names: Names) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _excused(self, names: Names) -> Bools:
         excused = np.zeros(len(names), np.bool_)
         for month in self._gone:
             excused |= month.covers(names)
@@ -173,7 +174,7 @@ def _changed(difference: Difference, expected: Names, present: Names) -> str:
     )
 
 
-def _where(leaves: bytes, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> bytes:
+def _where(leaves: bytes, kept: Bools) -> bytes:
     return bytes(np.frombuffer(leaves, f"V{SIZE}")[kept].tobytes())
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
 from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
@@ -17,7 +16,7 @@ from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import catalog, check_marks, cycles, invariants, items, leases
+from pipeline_project.store import audit_months, catalog, check_marks, cycles, feed, invariants, items, leases
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
@@ -40,6 +39,8 @@ class Checked:
 
 
 class Upkeep:
+    """What nobody waits for: sweeping, and looking whether every promise of the store is kept."""
+
     def __init__(self, database: Database, artifacts: Artifacts, cycles: Cycles, audit: Audit) -> None:
         self._database = database
         self._artifacts = artifacts
@@ -100,7 +101,7 @@ class Upkeep:
 
     def _examine(self, since: str | None) -> Checked:
         with self._database.begin(repeatable=True) as connection:
-            horizon = check_marks.horizon(connection)
+            horizon = feed.horizon(connection)
             touched = None if since is None else check_marks.touched(connection, since)
             violated = invariants.violated(connection) if touched is None else invariants.violated_by(connection, touched)
         if not violated:  # what is broken is found again until it is mended
@@ -164,7 +165,7 @@ class Upkeep:
     def _make_partitions(self) -> None:
         """By itself: it locks the whole audit trail for a moment, and must hold nothing that a commit waits for."""
         with self._database.begin(actor=SWEEPER) as connection:
-            connection.execute(sa.text("select pipeline.ensure_partitions(2)"))
+            audit_months.make_ahead(connection)
 
     @repeatable
     def _note_sizes(self) -> None:

@@ -150,11 +150,9 @@ def table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dg.T
 
 
 def _most_contested(graph: ConflictGraph, contested: Int64) -> dg.TableMetadataValue:
-    problem = graph.problem
-    demand = np.zeros(problem.m, np.int64)
-    np.add.at(demand, problem.resources, problem.quantities)
-    first = contested[np.argsort(-(demand - problem.capacities)[contested], kind="stable")][:ROWS]
-    rows = [{"resource": graph.name_of_resource(int(r)), "free": int(problem.capacities[r]), "wanted": int(demand[r])} for r in first]
+    free, wanted = graph.problem.capacities, graph.wanted()
+    first = contested[np.argsort(-(wanted - free)[contested], kind="stable")][:ROWS]
+    rows = [{"resource": graph.name_of_resource(int(r)), "free": int(free[r]), "wanted": int(wanted[r])} for r in first]
     return table({"resource": text, "free": number, "wanted": number}, rows)
 
 

@@ -57,9 +57,7 @@ def utilisation(proposal: Proposal) -> str | None:
     """The fullest resources: held before, selected by this cycle, free. Base64 PNG; None when nothing is limited."""
     snapshot, problem = proposal.graph.snapshot, proposal.graph.problem
     m = len(snapshot.resource_ids)  # a limit on the number of selected items is no resource to look at
-    chosen = np.isin(problem.candidates(), proposal.selection.chosen)
-    taken = np.zeros(problem.m, np.int64)
-    np.add.at(taken, problem.resources[chosen], problem.quantities[chosen])
+    taken = problem.capacities - problem.left_by(proposal.selection.chosen)
     capacities = np.maximum(snapshot.capacities, 1)
     held, selected = (snapshot.capacities - snapshot.free) / capacities, taken[:m] / capacities
     first = np.argsort(-(held + selected), kind="stable")[:BARS_DRAWN][::-1]

@@ -47,6 +47,7 @@ class Watch:
 
     @classmethod
     def resumed(cls, cursor: str | None) -> Self:
+        """Where the last tick stopped; one from before there was `since` counts as waiting from its horizon on."""
         if cursor is None:
             return cls()
         kept = json.loads(cursor)

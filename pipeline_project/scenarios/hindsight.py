@@ -9,8 +9,7 @@ from datetime import datetime
 import numpy as np
 from scipy.optimize import linprog
 
-from pipeline_project.scenarios.flights import Departure
-from pipeline_project.scenarios.stands import STAND_TIME, STANDS, Day, quarter_after, stand_from
+from pipeline_project.scenarios.stands import STANDS, Day, quarter_after, stand_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +40,6 @@ def by_quarter(weight: int, leaves: datetime) -> Interval:
     return Interval(weight=weight, begin=stand_from(leaves), end=quarter_after(leaves))
 
 
-def by_minute(departures: Sequence[Departure]) -> list[Interval]:
-    """The stand times of those that left, to the minute: finer than what the day decides about, to see what quarter hours cost."""
-    return [Interval(weight=d.seats, begin=d.actual - STAND_TIME, end=d.actual) for d in departures if d.actual]
-
-
 def optimum(intervals: Sequence[Interval], capacity: int = STANDS) -> int:
     """The greatest weight of intervals of which at most `capacity` overlap at any time.
 
@@ -64,14 +58,3 @@ def optimum(intervals: Sequence[Interval], capacity: int = STANDS) -> int:
     assert best is not None, result.message
     assert abs(best - round(best)) < 1e-6, f"a whole optimum expected, found {best}"
     return -round(best)
-
-
-def in_order(intervals: Sequence[Interval], capacity: int = STANDS) -> int:
-    """What serving them one after the other gives: each gets a stand if one is free for its whole time."""
-    served: list[Interval] = []
-    for new in intervals:
-        rivals = [i for i in served if i.begin < new.end and new.begin < i.end]
-        moments = [new.begin, *(i.begin for i in rivals if i.begin > new.begin)]
-        if all(sum(i.begin <= moment < i.end for i in rivals) < capacity for moment in moments):
-            served.append(new)
-    return sum(i.weight for i in served)

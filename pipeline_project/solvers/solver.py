@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_project.core.errors import UsageError
+from pipeline_project.core.packing import Bools as Bools  # noqa: PLC0414  # beside Floats, for the loops
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Selection
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 STEPS_MAX: Final = 10**18  # thousands of years; the loops count in int64
 

@@ -136,11 +136,6 @@ def route_states(connection: sa.Connection) -> list[Row]:
 # -- conditions
 
 
-def now(connection: sa.Connection) -> datetime:
-    at: datetime = connection.execute(SQL["now"]).scalar_one()
-    return at
-
-
 def stuck_cycles(connection: sa.Connection, *, longer_than_s: int) -> list[Row]:
     return [dict(row) for row in connection.execute(SQL["stuck_cycles"], {"longer_than_s": longer_than_s}).mappings()]
 

@@ -166,6 +166,3 @@ select p.name as pool, w.starving, w.longest_s, w.starving_keys, w.overlooked, w
              where s.pool_id = p.pool_id and s.state = 'pending' and r.ready_at <= t.at - make_interval(secs => least(u.max_wait_s, u.max_age_s))
            ) judged) w
  where p.status = 'active';
-
--- name: now
-select pipeline.now();

@@ -34,7 +34,10 @@ _CLAIMS = pa.schema([("solver", pa.string()), ("bound", pa.int64()), ("candidate
 
 
 class Artifacts:
-    """`<root>/<pool>/<cycle_key>/<asset>/`; a folder counts once its manifest is there: written last, it holds each file's hash."""
+    """`<root>/<pool>/<cycle_key>/<asset>/`; a folder counts once its manifest is there: written last, it holds each file's hash.
+
+    What loads raises Unknown where there is no such folder, CheckFailed where a file is not as it was written.
+    """
 
     def __init__(self, root: str) -> None:
         self.fs, self.root = fsspec.core.url_to_fs(root)

@@ -67,6 +67,11 @@ class Export:
     rows: int
 
 
+def make_ahead(connection: sa.Connection) -> None:
+    """Make the partitions of this month and of the next two, where they are missing. Locks the whole audit trail for a moment."""
+    connection.execute(SQL["make_ahead"])
+
+
 def over(connection: sa.Connection, age_s: int) -> list[Month]:
     """Attached months that have been over for so long, oldest first."""
     return [Month(**row) for row in connection.execute(SQL["audit_months"], {"age_s": age_s}).mappings()]

@@ -31,11 +31,11 @@ def tables(connection: sa.Connection, *, counted: bool = False) -> list[dict[str
     return [_table(connection, row, growth, counted=counted) for row in connection.execute(SQL["tables"]).mappings().all()]
 
 
-def horizon(connection: sa.Connection) -> dict[str, Any] | None:
+def oldest_snapshot(connection: sa.Connection) -> dict[str, Any] | None:
     """The session whose snapshot is the oldest: pid, state, application, xmin_age in transactions, open_s; None when nobody has one."""
     with connection.begin_nested() as oneself:
         connection.execute(SQL["as_oneself"])
-        row = connection.execute(SQL["horizon"]).mappings().first()
+        row = connection.execute(SQL["oldest_snapshot"]).mappings().first()
         oneself.rollback()  # and with it the change of role
     return dict(row) if row else None
 
@@ -57,22 +57,20 @@ def note_sizes(connection: sa.Connection) -> bool:
     return bool(connection.execute(SQL["note_sizes"]).rowcount)
 
 
-def hints(tables: list[dict[str, Any]], horizon: dict[str, Any] | None, ahead: int, holders: Sequence[dict[str, Any]] = ()) -> list[str]:
+def hints(tables: list[dict[str, Any]], oldest: dict[str, Any] | None, ahead: int, holders: Sequence[dict[str, Any]] = ()) -> list[str]:
     """What is off, and what to do about it; nothing on a healthy database. holders: of the feed's horizon and of VACUUM, see feed."""
     said = []
     for table in tables:
         if table["rows"] + table["dead"] > ROWS_THAT_MATTER and table["dead"] > DEAD_SHARE * (table["rows"] + table["dead"]):
             share = table["dead"] / (table["rows"] + table["dead"])
             holder = (
-                f"; session {horizon['pid']} has a snapshot that is {horizon['open_s']} s old"
-                if horizon and horizon["open_s"] > LONG_S
-                else ""
+                f"; session {oldest['pid']} has a snapshot that is {oldest['open_s']} s old" if oldest and oldest["open_s"] > LONG_S else ""
             )
             said.append(f"{table['table']}: {share:.0%} dead rows: autovacuum is behind{holder}; run `vacuum pipeline.{table['table']}`")
-    if horizon and horizon["open_s"] > LONG_S:
+    if oldest and oldest["open_s"] > LONG_S:
         said.append(
-            f"session {horizon['pid']} ({horizon['application'] or 'unnamed'}, {horizon['state']}) has a transaction open for"
-            f" {horizon['open_s']} s: vacuum removes nothing that is younger, and the feed may stand still; end it"
+            f"session {oldest['pid']} ({oldest['application'] or 'unnamed'}, {oldest['state']}) has a transaction open for"
+            f" {oldest['open_s']} s: vacuum removes nothing that is younger, and the feed may stand still; end it"
         )
     said += dict.fromkeys(hint for holder in holders if (hint := _forgotten(holder)))
     if ahead < 1:

@@ -36,7 +36,7 @@ set local role none;
 -- Transactions that began since the oldest one that still writes: the feed is behind by so many.
 select (pg_snapshot_xmax(s)::text::bigint - pg_snapshot_xmin(s)::text::bigint) from pg_current_snapshot() s;
 
--- name: horizon
+-- name: oldest_snapshot
 -- Dead rows that anybody's snapshot may still see are not removed, and the feed does not pass the oldest transaction that writes.
 select pid, state, coalesce(application_name, '') as application, age(backend_xmin) as xmin_age,
        extract(epoch from clock_timestamp() - xact_start)::bigint as open_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -25,12 +26,6 @@ def last(connection: sa.Connection) -> Mark | None:
     return Mark(position=row.position, recent=row.recent) if row else None
 
 
-def horizon(connection: sa.Connection) -> str:
-    """The position up to which this (repeatable) transaction sees everything there will ever be."""
-    found: str = connection.execute(SQL["horizon"]).scalar_one()
-    return found
-
-
 def touched(connection: sa.Connection, position: str) -> list[int]:
     """Ids of the items that moved at or after a position."""
     return list(connection.scalars(SQL["touched"], {"position": position}))
@@ -39,6 +34,11 @@ def touched(connection: sa.Connection, position: str) -> list[int]:
 def of_cycle(connection: sa.Connection, cycle_id: int) -> list[int]:
     """Ids of the items that a cycle recorded a verdict on."""
     return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id}))
+
+
+def bundles(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Ids of the bundles of these items, archived or not."""
+    return list(connection.scalars(SQL["bundles"], {"ids": list(ids)}))
 
 
 def remember(connection: sa.Connection, position: str, *, full: bool) -> None:

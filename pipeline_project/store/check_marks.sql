@@ -1,11 +1,7 @@
 -- name: mark
 -- How far the promises are proven; null on a database of another server (a restored backup), whose positions say nothing here.
-select m.position::text as position, m.full_at, m.full_at > pipeline.now() - interval '7 days' as recent
+select m.position::text as position, m.full_at > pipeline.now() - interval '7 days' as recent
   from pipeline.check_mark m where m.position <= pg_snapshot_xmin(pg_current_snapshot());
-
--- name: horizon
--- Below it every transaction has ended, and this snapshot sees what it wrote.
-select pg_snapshot_xmin(pg_current_snapshot())::text;
 
 -- name: touched
 -- Items that moved since. Whoever comes from history without a move was proven before it went there.

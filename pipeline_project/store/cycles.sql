@@ -149,20 +149,9 @@ select case when s.cycle_id = d.cycle_id then s.state::text else 'elsewhere' end
 select actor from pipeline.pool_event
  where pool_id = :pool_id and kind = 'cycle_published' and detail @> jsonb_build_object('cycle_id', cast(:cycle_id as bigint))
  order by event_id desc limit 1;
+
 -- name: artifact_dropped
 update pipeline.cycle set artifact_dropped = true where pool_id = :pool_id and cycle_key = :cycle_key;
-
--- name: effects
--- What a rollback meets, by state. From the cycle's own decisions: no index leads from a cycle to what it has completed.
-select state, sum(items)::bigint as items from (
-  select s.state, count(*) as items
-    from pipeline.decision d join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id
-   where d.cycle_id = :cycle_id and d.verdict = 'selected' and s.state in ('selected', 'claimed', 'completed') group by s.state
-  union all
-  select h.state, count(*)
-    from pipeline.decision_history d join pipeline.item_history h on h.item_id = d.item_id and h.ended_at = d.ended_at and h.cycle_id = d.cycle_id
-   where d.cycle_id = :cycle_id and d.verdict = 'selected' and h.state = 'completed' group by h.state) met
- group by state;
 
 -- name: database_today
 select (pipeline.now() at time zone :timezone)::date;

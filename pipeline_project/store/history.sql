@@ -59,6 +59,9 @@ select k.key, h.state::text as state, h.reason, h.detail ->> 'error' as error, h
 select exists (select from pipeline.item_history where pool_id = :pool_id) as items,
        exists (select from pipeline.item_history where pool_id = :pool_id and state in ('failed', 'quarantined')) as dead;
 
+-- name: make_ahead
+select pipeline.ensure_partitions(2);
+
 -- name: audit_months
 -- Months that have been over for longer than any pool keeps its transitions in the database.
 select partition, from_at, until_at from pipeline.audit_months() where until_at <= pipeline.now() - make_interval(secs => :age_s);

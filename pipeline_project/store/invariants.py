@@ -36,9 +36,9 @@ def violated_by(connection: sa.Connection, ids: Sequence[int]) -> list[dict[str,
     """
     found = {name: _rows(connection, SQL[name], {}) for name in names() if name not in FULL_ONLY | _of_items().keys()}
     for part in (ids[start : start + ITEMS_AT_ONCE] for start in range(0, len(ids), ITEMS_AT_ONCE)):
-        bundles = connection.scalars(check_marks.SQL["bundles"], {"ids": list(part)}).all()
+        bundles = check_marks.bundles(connection, part)
         for name, query in _of_items().items():
-            found.setdefault(name, []).extend(_rows(connection, query, {"ids": list(part), "bundles": list(bundles)}))
+            found.setdefault(name, []).extend(_rows(connection, query, {"ids": list(part), "bundles": bundles}))
     return _shown({name: found[name] for name in names() if name in found})
 
 

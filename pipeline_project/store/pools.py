@@ -51,11 +51,6 @@ def find(connection: sa.Connection, name: str) -> Pool:
     return _pool(row)
 
 
-def by_id(connection: sa.Connection, pool_id: int) -> Pool:
-    """The pool of this number, which must exist."""
-    return _pool(connection.execute(SQL["by_id"], {"pool_id": pool_id}).mappings().one())
-
-
 def everyone(connection: sa.Connection) -> list[Pool]:
     """Every pool with its policy, in one statement."""
     return [_pool(row) for row in connection.execute(SQL["everyone"]).mappings()]
@@ -88,6 +83,7 @@ def apply_policy(connection: sa.Connection, pool: Pool, policy: Policy) -> int:
 
 
 def policy_of_version(connection: sa.Connection, pool: Pool, version: int) -> Policy:
+    """The policy as it was then. Raises Refused for a version that the pool never had."""
     row = connection.execute(SQL["policy_of_version"], {"pool_id": pool.pool_id, "version": version}).mappings().first()
     if row is None:
         raise Refused(f"pool {pool.name}: expected a policy version from 1 to {pool.policy_version}, found {version}")

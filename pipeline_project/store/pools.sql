@@ -7,12 +7,6 @@ select p.pool_id, p.name, p.status, y.policy_id, y.version as policy_version, y.
   left join lateral (select * from pipeline.policy y where y.pool_id = p.pool_id order by y.version desc limit 1) y on true
  where p.name = :name;
 
--- name: by_id
-select p.pool_id, p.name, p.status, y.policy_id, y.version as policy_version, y.hash as policy_hash, y.document
-  from pipeline.pool p
-  left join lateral (select * from pipeline.policy y where y.pool_id = p.pool_id order by y.version desc limit 1) y on true
- where p.pool_id = :pool_id;
-
 -- name: everyone
 select p.pool_id, p.name, p.status, y.policy_id, y.version as policy_version, y.hash as policy_hash, y.document
   from pipeline.pool p

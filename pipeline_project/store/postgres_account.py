@@ -10,7 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pipeline_project.core.errors import DatabaseUnavailable
 
@@ -54,10 +54,6 @@ class Account:
                 "Run as another user, or set PIPELINE_DATABASE_URL."
             ) from None
         return cls(name=found.pw_name, uid=found.pw_uid, gid=found.pw_gid, dropped=True)
-
-    def dropping(self) -> dict[str, Any]:
-        """Arguments that make `subprocess.run` become this account."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
 
     def becoming(self, *command: str) -> list[str]:
         """A command line that becomes this account before it becomes the command.

@@ -50,7 +50,7 @@ def reprocess(connection: sa.Connection, pool: Pool, day: date, seen: Int64) -> 
 def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, items: pa.Table, demands: pa.Table) -> Snapshot:
     items = items.filter(pa.array(_whole_bundles(items)))
     ids = columns.integers(items, "item_id")
-    demands = demands.filter(pa.array(np.isin(columns.integers(demands, "item_id"), ids, assume_unique=False)))
+    demands = demands.filter(pa.array(np.isin(columns.integers(demands, "item_id"), ids)))
     resources = columns.read(connection, SQL["resources"], {"pool_id": pool.pool_id}, _RESOURCES)
     wanted, resource = np.unique(columns.integers(demands, "resource_id"), return_inverse=True)
     resources = resources.filter(pa.array(np.isin(columns.integers(resources, "resource_id"), wanted)))

@@ -15,13 +15,13 @@ select s.item_id, k.key, s.version, i.weight, coalesce(s.bundle_id, -1) as bundl
  where s.pool_id = :pool_id and s.state = 'pending'
    and (s.not_before is null or s.not_before <= t.at)
    and (s.expires_at is null or s.expires_at > t.at)
- order by s.item_id
+ order by s.item_id;
 
 -- name: demands
 select d.item_id, d.resource_id, d.quantity
   from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
  where s.pool_id = :pool_id and s.state = 'pending'
- order by d.item_id, d.resource_id
+ order by d.item_id, d.resource_id;
 
 -- name: reconsidered
 -- Items a reprocess decides anew: those that any cycle of the day saw, unless work on them has begun or ended. Failed and expired
@@ -49,13 +49,13 @@ select a.item_id, k.key, a.version, i.weight, coalesce(a.bundle_id, -1) as bundl
   join pipeline.item_key k using (item_id)
   join pipeline.item i using (item_id, revision)
   left join pipeline.bundle b using (bundle_id)
- order by a.item_id
+ order by a.item_id;
 
 -- name: demands_of
 select d.item_id, d.resource_id, d.quantity
   from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
  where s.item_id = any (cast(:ids as bigint[]))
- order by d.item_id, d.resource_id
+ order by d.item_id, d.resource_id;
 
 -- name: resources
-select resource_id, key, capacity, capacity - in_use - spent as free from pipeline.resource where pool_id = :pool_id order by resource_id
+select resource_id, key, capacity, capacity - in_use - spent as free from pipeline.resource where pool_id = :pool_id order by resource_id;

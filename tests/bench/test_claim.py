@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline_project.bench import claim
-from pipeline_project.cli.bench_moves import _claimers
+from pipeline_project.cli.bench import refuse_missing, some_of
 from pipeline_project.core.errors import UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store.embedded import EmbeddedPostgres
@@ -30,6 +30,8 @@ def test_a_larger_batch_has_more_items_and_every_worker_whole_batches() -> None:
 
 def test_a_peer_that_is_not_there_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="expected some of pipeline, sql, raw"):
-        _claimers("pipeline,rabbit", claim.PEERS, claim.EXTRA)
+        some_of("--peers", "pipeline,rabbit", claim.PEERS)
+    with pytest.raises(UsageError, match="found ','"):
+        some_of("--peers", ",", claim.PEERS)
     with pytest.raises(UsageError, match="ghost is not installed"):
-        _claimers("ghost", ("ghost",), {"ghost": "ghost"})
+        refuse_missing(["raw", "ghost"], {"ghost": "no_such_module"})

@@ -132,7 +132,7 @@ def test_a_peer_that_is_not_installed_is_named_with_what_installs_it(anywhere: C
     monkeypatch.setattr("pipeline_project.cli.bench.find_spec", lambda _: None)
     message = anywhere("bench", "selection", "--peers", "highs", exits=2)["error"]["message"]
     assert "highs is not installed" in message
-    assert "pip install highspy" in message
+    assert "remove .venv and run ./pipeline" in message
 
 
 def test_a_panel_without_any_bound_is_drawn_empty(tmp_path: Path) -> None:

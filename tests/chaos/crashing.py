@@ -45,5 +45,5 @@ def crash(server: EmbeddedPostgres) -> None:
     """`pg_ctl -m immediate`: nothing is written down any more. And start again, which recovers from the log."""
     programs, account = server.server.binaries.folder, server.server.account
     stop = [str(programs / "pg_ctl"), "-D", str(server.server.data), "-m", "immediate", "-s", "-w", "stop"]
-    subprocess.run(stop, check=True, cwd="/", **account.dropping())
+    subprocess.run(account.becoming(*stop), check=True, cwd="/")
     server._ensure_running()

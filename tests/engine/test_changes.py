@@ -168,14 +168,7 @@ def behind(world: World, first: Callable[[sa.Connection], Any], second: Callable
     thread = threading.Thread(target=act)
     with stopped(world, first):
         thread.start()
-        for _ in range(2000):
-            with entered(world.engine.database) as connection:
-                waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-                if run(connection, waiting).scalar_one():
-                    break
-            thread.join(0.01)
-        else:
-            raise AssertionError("the second never waited for the first")
+        world.until_somebody_waits()
     thread.join(60)
     assert answer, "the second never ended"
     return answer[0]

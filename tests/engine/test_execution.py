@@ -149,7 +149,7 @@ def test_the_same_request_twice_at_once_is_one_claim(selected: World) -> None:
     with ThreadPoolExecutor(2) as threads, entered(selected.engine.database) as first:
         run(first, "select * from pipeline.claim('p', 'e', 1, request => 'monday')")
         second = threads.submit(selected.engine.execution.claim, "p", "e", request="monday")
-        run(first, "select pg_sleep(0.2)")
+        selected.until_somebody_waits()
         assert not second.done()  # it waits for what the first got
         first.commit()
         assert [claim["item"] for claim in second.result(30)] == ["c"]
@@ -191,7 +191,7 @@ def test_the_rest_of_a_bundle_is_locked_in_id_order_before_it_is_cancelled(world
     with ThreadPoolExecutor(1) as threads, entered(world.engine.database) as first:
         run(first, "select from pipeline.item_state s join pipeline.item_key using (item_id) where key = 'a' for no key update of s")
         failing = threads.submit(world.fail, {"b": claims["b"]})
-        run(first, "select pg_sleep(0.2)")
+        world.until_somebody_waits()
         run(first, "set local lock_timeout = '5s'")
         run(first, "select * from pipeline.fail('p', '{a}', '{1}', 'boom')")  # would wait for b, had the other one locked it
         first.commit()

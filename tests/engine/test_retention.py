@@ -194,19 +194,9 @@ def test_an_item_that_is_revived_while_archiving_waits_for_it_stays(shop: World)
         with shop.engine.database.begin() as connection:
             assert items.revive(connection, [1], reason="just in time")
             sweep = threads.submit(shop.engine.upkeep.sweep)
-            wait_for_a_waiter(shop)
+            shop.until_somebody_waits()
         assert sweep.result(30)["items_archived"] == 0
     assert shop.state("a") == "pending"
-
-
-def wait_for_a_waiter(world: World) -> None:
-    query = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    for _ in range(400):
-        with entered(world.engine.database) as connection:
-            if run(connection, query).scalar_one():
-                return
-        time.sleep(0.05)
-    raise AssertionError("nobody waits for a lock")
 
 
 TABLES = {"item_state": "version = version - 1", "item": "digest = 'x'", "item_demand": "quantities = '{4,4}'", "decision": "rank = 77"}

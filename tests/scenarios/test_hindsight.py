@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_project.scenarios.flights import read_departures
-from pipeline_project.scenarios.hindsight import Interval, by_minute, by_quarter, in_order, optimum
-from pipeline_project.scenarios.stands import AIRPORT, DAY
+from pipeline_project.scenarios.flights import Departure, read_departures
+from pipeline_project.scenarios.hindsight import Interval, by_quarter, optimum
+from pipeline_project.scenarios.stands import AIRPORT, DAY, STAND_TIME, STANDS
 
 NOON = datetime(2013, 7, 11, 16, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -25,6 +26,22 @@ intervals = st.lists(st.builds(interval, st.integers(0, 50), st.integers(0, 20),
 
 def fits(chosen: tuple[Interval, ...], capacity: int) -> bool:
     return all(sum(i.begin <= NOON + minute * MINUTE < i.end for i in chosen) <= capacity for minute in range(30))
+
+
+def by_minute(departures: Sequence[Departure]) -> list[Interval]:
+    """The stand times of those that left, to the minute: finer than what the day decides about, to see what quarter hours cost."""
+    return [Interval(weight=d.seats, begin=d.actual - STAND_TIME, end=d.actual) for d in departures if d.actual]
+
+
+def in_order(intervals: Sequence[Interval], capacity: int = STANDS) -> int:
+    """What serving them one after the other gives: each gets a stand if one is free for its whole time."""
+    served: list[Interval] = []
+    for new in intervals:
+        rivals = [i for i in served if i.begin < new.end and new.begin < i.end]
+        moments = [new.begin, *(i.begin for i in rivals if i.begin > new.begin)]
+        if all(sum(i.begin <= moment < i.end for i in rivals) < capacity for moment in moments):
+            served.append(new)
+    return sum(i.weight for i in served)
 
 
 @given(intervals, st.integers(0, 3))

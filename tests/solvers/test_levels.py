@@ -207,7 +207,7 @@ def test_levels_that_are_none_are_refused(columns: list[Int64], failure: type[Ex
 
 
 @pytest.mark.parametrize("problem", [problem_of([], [], []), problem_of([4], [(0, 0, 2)], [1])], ids=["nothing", "nothing that fits"])
-def test_edges(problem: PackingProblem) -> None:
+def test_where_nothing_can_be_chosen_every_level_is_proven(problem: PackingProblem) -> None:
     answer = lexicographic.solve(problem, [problem.weights, problem.weights], SOME)
     assert answer.optimal
     assert [level.value for level in answer.levels] == [0, 0]

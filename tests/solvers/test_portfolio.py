@@ -172,7 +172,7 @@ def test_small_components_are_proven_one_by_one() -> None:
     ],
     ids=["nothing", "no candidates", "no resources", "no capacity", "worthless"],
 )
-def test_edges(problem: PackingProblem, value: int) -> None:
+def test_the_smallest_problems_are_proven(problem: PackingProblem, value: int) -> None:
     answer = portfolio.solve(problem, SOME)
     assert answer.certificate.value == value
     assert answer.certificate.optimal

@@ -24,7 +24,7 @@ def test_who_holds_a_snapshot_is_named(database: Database) -> None:
         frozen.execute("begin isolation level repeatable read")
         frozen.execute("select 1")
         with database.begin() as connection:
-            held = catalog.horizon(connection)
+            held = catalog.oldest_snapshot(connection)
             assert connection.scalar(sa.text("select current_user")) == "pipeline_writer"
         assert held is not None
         assert held["pid"] == frozen.info.backend_pid

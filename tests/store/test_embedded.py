@@ -208,7 +208,7 @@ def test_a_recycled_pid_in_the_pid_file_is_no_server(state_dir: Path) -> None:
         _, _, rest = pid_file.read_text().partition("\n")
         pg.stop()
         # Of the server's own account: another's would not deceive even PostgreSQL.
-        with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, **pg.server.account.dropping()) as other:
+        with subprocess.Popen(pg.server.account.becoming("/bin/cat"), stdin=subprocess.PIPE) as other:
             pid_file.write_text(f"{other.pid}\n{rest}")
             with EmbeddedPostgres(state_dir) as again:
                 assert ask(again, "select 1") == 1
@@ -311,6 +311,6 @@ def test_an_unprivileged_user_needs_no_root(state_dir: Path) -> None:
     own.mkdir()
     nobody.own(own)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    with process(USER, own, python=python, env=environment, cwd="/", **nobody.dropping()) as started:
+    with process(USER, own, python=python, env=environment, cwd="/", user=nobody.uid, group=nobody.gid, extra_groups=[]) as started:
         assert Path(f"/proc/{postmaster_of(started)}").stat().st_uid == nobody.uid
     until(lambda: not everything_of(own))

@@ -40,7 +40,7 @@ def restart(database: Database) -> None:
     assert database.server is not None
     server = database.server.server
     stop = [str(server.binaries.folder / "pg_ctl"), "-D", str(server.data), "-m", "fast", "-s", "-w", "stop"]
-    subprocess.run(stop, check=True, cwd="/", **server.account.dropping())
+    subprocess.run(server.account.becoming(*stop), check=True, cwd="/")
     database.server._ensure_running()
 
 

@@ -85,7 +85,9 @@ class Cycles(Rollback):
             return self.report(pool_name, cycle["cycle_key"])
         with self._letting_go(cycle, fence):
             if not self._write(cycle, fence, proposal):
-                raise StalePlan(f"cycle {cycle['cycle_key']}: all {cycle['proposed']} proposed items changed since it was planned; plan again")
+                raise StalePlan(
+                    f"cycle {cycle['cycle_key']}: all {cycle['proposed']} proposed items changed since it was planned; plan again"
+                )
         return self.report(pool_name, cycle["cycle_key"])
 
     # -- use cases made of them

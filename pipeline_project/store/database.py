@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import InvalidatePoolError, OperationalError
 
 from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch, UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
+from pipeline_project.store.times import BoundedTimes
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITER: Final = "pipeline_writer"
@@ -25,6 +27,8 @@ LOGIN: Final = "pipeline"
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
 SESSION: Final = {"idle_in_transaction_session_timeout": "5s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+
+psycopg.adapters.register_loader("timestamptz", BoundedTimes)
 
 _untried: Final[ContextVar[bool]] = ContextVar("untried", default=False)
 """Whether the connection that is taken now is wanted as it is, dead or alive."""

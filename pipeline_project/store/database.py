@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 
 from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch, UsageError
 from pipeline_project.settings import Settings
@@ -61,7 +61,7 @@ class Database:
         if not _NAME.fullmatch(settings.role):
             raise UsageError(f"PIPELINE_ROLE: expected a role such as {WRITER} or pipeline_auditor, found {settings.role!r}")
         if "://" in where:
-            url = sa.make_url(where).set(drivername="postgresql+psycopg")
+            url = postgresql_url(where, "database")
             name = url.render_as_string(hide_password=True).replace("+psycopg", "")
             url = _with_password(url, settings.database_password_file)
             return cls(name=name, url=url, admin=url, role=settings.role)
@@ -115,7 +115,7 @@ class Database:
         try:
             connection = self.engine.connect()
         except OperationalError as failure:
-            reason = str(failure.orig).strip().splitlines()[-1]
+            reason = " ".join(str(failure.orig).split())
             if "does not exist" in reason:
                 raise SchemaMismatch(
                     f"database {self.name} is not initialised ({reason}): run `pipeline db init --database {self.name}`"
@@ -145,6 +145,18 @@ def _replace_the_dead(engine: sa.Engine) -> None:
             raise InvalidatePoolError
 
     sa.event.listen(engine, "checkout", tried)
+
+
+def postgresql_url(text: str, what: str) -> sa.URL:
+    """The URL with our driver. Raises UsageError, which shows no more of the text than its scheme: there may be a password in it."""
+    try:
+        url = sa.make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or not url.drivername.startswith("postgres"):
+        scheme = text.partition("://")[0]
+        raise UsageError(f"{what}: expected a URL such as postgresql://user@host:5432/name, found one that begins with {scheme!r:.40}")
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _with_password(url: sa.URL, file: Path | None) -> sa.URL:

@@ -19,7 +19,7 @@ from pipeline_project.core.errors import Refusal, Refused
 from pipeline_project.core.items import ItemBatch
 from pipeline_project.core.resources import ResourceBatch
 from pipeline_project.store import statements
-from pipeline_project.store.database import Database
+from pipeline_project.store.database import Database, postgresql_url
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("sources")
@@ -90,8 +90,7 @@ def _url(database: Database, where: str | None) -> sa.URL:
         where = os.environ.get(name)
         if not where:
             raise Refused(f"source: expected a database URL in the environment variable {name}, found none")
-    url = sa.make_url(where) if where else database.url
-    return url.set(drivername="postgresql+psycopg")
+    return postgresql_url(where, "source") if where else database.url
 
 
 def _batches(

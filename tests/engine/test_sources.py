@@ -190,6 +190,13 @@ def test_a_variable_that_is_not_set_is_named(world: World, monkeypatch: pytest.M
         world.engine.intake.pull("p")
 
 
+def test_a_variable_that_holds_no_url_is_a_usage_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_DATABASE", "postgresql://h:port/x")
+    source(world, database="env:THEIR_DATABASE")
+    with pytest.raises(UsageError, match="source: expected a URL such as"):
+        world.engine.intake.pull("p")
+
+
 def test_a_pool_without_a_source_is_not_pulled(world: World) -> None:
     with pytest.raises(Refused, match="its policy names no source"):
         world.engine.intake.pull("p")

@@ -134,7 +134,7 @@ def test_an_archived_item_that_may_not_be_revived_goes_back_into_history(shop: W
     """Else it would keep its month of the audit trail for ever."""
     shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
     completed(shop, "a", "b")
-    archive(shop)
+    archive(shop, days=2)
     assert shop.engine.intake.revive("p", ["a"]) == []
     assert archive(shop) == 1
     archive(shop, days=40)

@@ -95,6 +95,13 @@ class Ground:
         with (self.home / f"{name}.log").open("wb") as log:
             return subprocess.Popen(words, env=self.environment(name), cwd=self.home, stdout=log, stderr=log, start_new_session=True)
 
+    def pipeline(self, *words: str) -> dict[str, Any]:
+        """What `docker compose exec code pipeline WORDS --json` answers."""
+        command = ["pipeline", *words, "--json"]
+        answered = subprocess.run(command, env=self.environment("code"), cwd=self.home, capture_output=True, text=True, check=True)
+        answer: dict[str, Any] = json.loads(answered.stdout)
+        return answer
+
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text(errors="replace")[-3000:]
 
@@ -121,11 +128,7 @@ def ground(settings: Settings, tmp_path: Path) -> Iterator[Ground]:
 
 
 def test_every_service_comes_up_on_an_empty_server(ground: Ground) -> None:
-    make_user = ground.native(COMPOSE["configs"]["user"]["content"])
-    variables = {**ground.environment("init"), "PGHOST": str(ground.server.server.socket)}
-    subprocess.run(["/bin/sh", "-ec", make_user], env=variables, check=True)
-    with running(ground, "init") as init:
-        assert init.wait(START_S) == 0, ground.log("init")
+    initialise(ground)
     with running(ground, "code") as code:
         wait_until_healthy(ground, "code", code)
         with running(ground, "webserver") as webserver, running(ground, "viewer") as viewer, running(ground, "daemon") as daemon:
@@ -158,17 +161,47 @@ def test_the_proxy_lets_in_who_has_a_password_and_shows_each_their_own_webserver
 
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed: it is a package of Debian's")
-def test_a_worker_finds_its_redis_and_says_that_it_is_alive(ground: Ground) -> None:
-    with running(ground, "redis") as redis:
+@pytest.mark.timeout(600)
+def test_a_worker_decides_what_the_daemon_hands_it_through_redis(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_RUN_LAUNCHER", "celery")
+    initialise(ground)
+    with running(ground, "redis") as redis, running(ground, "code") as code:
         wait_until_healthy(ground, "redis", redis)
+        wait_until_healthy(ground, "code", code)
         assert not ground.is_healthy("worker")
-        with running(ground, "worker") as worker:
+        with running(ground, "worker") as worker, running(ground, "daemon") as daemon:
             wait(ground, "worker", worker, lambda: "ready." in ground.log("worker"))
             assert ground.is_healthy("worker")
+            ground.pipeline("pools", "create", "p")
+            (ground.home / "items.csv").write_text("key,weight,demands\na,1,{}\n")
+            ground.pipeline("items", "import", "items.csv", "--pool", "p")
+            wait(ground, "daemon", daemon, lambda: bool(re.search(r"Task execute_job\S* succeeded", ground.log("worker"))))
+            assert ground.pipeline("items", "show", "a", "--pool", "p")["state"] == "selected"
+
+
+def compose_program() -> list[str] | None:
+    """Docker Compose from version 2 on, which needs no engine to read a file; None where this machine has none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            version = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False).stdout
+            if re.match(r"v?[2-9]", version):
+                return command
+    return None
+
+
+@pytest.mark.skipif(compose_program() is None, reason="Docker Compose, from version 2 on, is not installed")
+@pytest.mark.parametrize("profile", ["", "scale-out"])
+def test_docker_compose_reads_the_file_as_we_do(profile: str) -> None:
+    command = [*(compose_program() or []), "--project-directory", str(PROJECT), *(["--profile", profile] if profile else [])]
+    read = subprocess.run([*command, "config", "--format", "json"], capture_output=True, text=True, check=True)
+    services = json.loads(read.stdout)["services"]
+    asked_for = {name: service for name, service in SERVICES.items() if set(service.get("profiles", [])) <= {profile}}
+    assert {name: service["image"] for name, service in services.items()} == {name: one["image"] for name, one in asked_for.items()}
+    assert read.stderr == ""
 
 
 def test_the_file_is_what_the_compose_specification_says() -> None:
-    """Its schema, as published by compose-spec (Apache 2.0); where there is a `docker compose`, `config` says the same."""
+    """Its schema, as published by compose-spec (Apache 2.0)."""
     schema = json.loads((PROJECT / "tests/compose_schema.json").read_text(encoding="utf-8"))
     assert [f"{fault.json_path}: {fault.message}" for fault in jsonschema.Draft7Validator(schema).iter_errors(COMPOSE)] == []
 
@@ -244,6 +277,15 @@ def test_no_secret_and_no_data_goes_into_the_image() -> None:
     assert [
         name for name in OURS if any("password" in value for value in SERVICES[name]["environment"].values() if "/run/" not in value)
     ] == []
+
+
+def initialise(ground: Ground) -> None:
+    """What happens once, before all others: the database's user, and `init`."""
+    make_user = ground.native(COMPOSE["configs"]["user"]["content"])
+    variables = {**ground.environment("init"), "PGHOST": str(ground.server.server.socket)}
+    subprocess.run(["/bin/sh", "-ec", make_user], env=variables, check=True)
+    with running(ground, "init") as init:
+        assert init.wait(START_S) == 0, ground.log("init")
 
 
 def may_launch(ground: Ground, name: str) -> bool:

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline_project.bench.trial import Cannot, Peer, Turn, status_mb
+from pipeline_project.bench.memory import status_mb
+from pipeline_project.bench.trial import Cannot, Peer, Turn
 from pipeline_project.core.packing import PackingProblem
 from pipeline_project.core.selection import Selection
 from pipeline_project.store.problems import read_problem

@@ -22,6 +22,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from pipeline_project.bench.memory import resident_mb
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.selection import Certificate, Claim, Selection
 
@@ -132,7 +133,7 @@ def _watch(trial: Trial, process: subprocess.Popen[bytes], connection: Connectio
     while True:
         heard = connection.poll(WATCH_S)
         trial.used = time.monotonic() - began
-        resident = _resident_mb(process.pid)
+        resident = resident_mb(process.pid)
         trial.peak_mb = max(trial.peak_mb, resident)
         if heard:
             kind, content = _received(connection)
@@ -190,21 +191,6 @@ def _received(connection: Connection) -> tuple[str, Any]:
     except (EOFError, OSError, ValueError, TypeError, pickle.UnpicklingError):
         return "crashed", ""
     return kind, content
-
-
-def _resident_mb(pid: int) -> float:
-    """Resident memory of a process and its children; 0 when it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        children = " ".join(tasks.read_text() for tasks in Path(f"/proc/{pid}/task").glob("*/children")).split()
-    except OSError:
-        return 0.0
-    return status_mb(status, "VmRSS") + sum(_resident_mb(int(child)) for child in children)
-
-
-def status_mb(status: str, name: str) -> float:
-    """A line of /proc/PID/status. Its VmHWM is the peak of this program alone; ru_maxrss would count the parent that it was forked from."""
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(name + ":")), 0.0)
 
 
 def _last_line(stderr: IO[bytes]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -33,14 +34,13 @@ def judge(tables: Tables, suite: Suite) -> Faults:
     """
     with _TURN:
         process = _process()
-        assert process.stdin and process.stdout
         try:
-            pickle.dump((tables, suite), process.stdin)
-            process.stdin.flush()
-            answer = pickle.load(process.stdout)  # noqa: S301  # from our own process
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            answer = _answered(process, (tables, suite))
+        except BaseException as failure:  # a run that is cancelled, too: the answer would be there still when the next one asks
             _process.cache_clear()
             _end(process)
+            if not isinstance(failure, EOFError | BrokenPipeError | pickle.UnpicklingError):
+                raise
             raise PipelineError(f"Great Expectations: its process ended with exit code {process.wait()} instead of an answer") from None
     if isinstance(answer, SuiteRefused):
         raise answer
@@ -63,6 +63,13 @@ def _process() -> subprocess.Popen[bytes]:
     return process
 
 
+def _answered(process: subprocess.Popen[bytes], question: tuple[Tables, Suite]) -> Any:
+    assert process.stdin and process.stdout
+    pickle.dump(question, process.stdin)
+    process.stdin.flush()
+    return pickle.load(process.stdout)  # noqa: S301  # from our own process
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    with process:
+    with suppress(BrokenPipeError), process:  # what it was still to be told
         process.kill()

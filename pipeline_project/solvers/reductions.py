@@ -40,11 +40,23 @@ def reduce(problem: PackingProblem) -> Reduced:
 
 
 def cut_out(inc: Incidence, members: Bools, left: Int64) -> Reduced:
-    """The problem among the members alone, with what the others leave of each resource, reduced in the same way. O(n + k)."""
-    return _restrict(inc.weights, inc.starts, inc.resources, inc.quantities, left, members.copy())
+    """The problem among the members alone, with what the others leave of each resource, reduced in the same way. O(n + k).
+
+    Where nothing goes it is the problem itself: most are one large component, and a copy of it takes longest of all.
+    """
+    same = inc if np.array_equal(left, inc.capacities) else None
+    return _restrict(inc.weights, inc.starts, inc.resources, inc.quantities, left, members.copy(), same)
 
 
-def _restrict(weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64, members: Bools) -> Reduced:
+def _restrict(
+    weights: Int64,
+    starts: Int64,
+    resources: Int32,
+    quantities: Int64,
+    capacities: Int64,
+    members: Bools,
+    same: Incidence | None = None,
+) -> Reduced:
     assert len(resources) < 2**31, "demand rows have 32-bit numbers in the loops"
     unit, parts, m = all_ones(quantities), halves(starts), len(capacities)
     small = int(quantities.max(initial=1)) <= int(capacities.min(initial=1))
@@ -56,6 +68,8 @@ def _restrict(weights: Int64, starts: Int64, resources: Int32, quantities: Int64
     number, row_starts = np.empty(m, np.int32), np.zeros(m + 1, np.int64)
     places, begins = np.empty((len(parts), m), np.int32), np.zeros(len(parts) + 1, np.int64)
     kept = _number(capacities, unit, demand, rows, number, places, begins, row_starts)
+    if same is not None and (kept, len(candidates)) == (m, len(members)):
+        return Reduced(inc=same, candidates=candidates, resources=np.arange(m))
     k = int(begins[-1])
     new_starts, new_resources, new_quantities = np.zeros(len(candidates) + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
     holders, held = np.empty(k, np.int32), np.ones(k, np.int64)

@@ -192,10 +192,26 @@ def test_the_expectations_that_need_more_than_the_others_load_it(contested: Worl
 def test_a_process_of_great_expectations_that_died_fails_one_check_and_not_the_next(contested: World) -> None:
     snapshot = contested.engine.cycles.snapshot("p")
     assert structural_faults(snapshot) == []
-    expectations._process().kill()
+    dead = expectations._process()
+    dead.kill()
+    dead.wait()
     with pytest.raises(PipelineError, match="ended with exit code -9 instead of an answer"):
         structural_faults(snapshot)
     assert structural_faults(snapshot) == []
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(contested: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = contested.engine.cycles.snapshot("p")
+    wrong = {"items": [{"type": "expect_column_values_to_be_between", "kwargs": {"column": "weight", "max_value": 0}}]}
+    with monkeypatch.context() as patch:
+        patch.setattr(expectations.pickle, "load", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            structural_faults(snapshot, wrong)
+    assert structural_faults(snapshot) == []
+
+
+def interrupted(_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(("module", "begins"), [("dagster._grpc.impl", True), ("dagster", False)])

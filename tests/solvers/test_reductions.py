@@ -39,5 +39,4 @@ def test_what_is_cut_out_has_what_the_others_leave(problem: PackingProblem, data
     together[part.candidates[pack(part.inc, np.arange(part.inc.n))]] = True
     assert not overdrawn(inc.problem(), np.flatnonzero(together))
     assert members[part.candidates].all()
-    whole = cut_out(inc, np.ones(inc.n, np.bool_), inc.capacities).inc
-    assert [column.tolist() for column in whole] == [column.tolist() for column in inc]
+    assert cut_out(inc, np.ones(inc.n, np.bool_), inc.capacities).inc is inc

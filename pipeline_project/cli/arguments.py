@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -46,10 +45,12 @@ def duration(text: str) -> int:
 
 
 def json_text(text: str) -> Any:
+    from pipeline_project.core.json_text import decode
+
     try:
-        return json.loads(text)
+        return decode(text)
     except ValueError as error:
-        raise typer.BadParameter(f"expected JSON, found {text!r} ({error})") from None
+        raise typer.BadParameter(f"expected JSON, found {text!r:.80} ({error})") from None
 
 
 def claim(text: str) -> tuple[str, int]:

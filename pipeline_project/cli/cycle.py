@@ -137,7 +137,11 @@ def rollback(
         report = engine.cycles.rollback(
             key, pool=pool, hold_s=hold or 0, preview=preview, expect=expect, compensate=compensate, reason=reason or "rolled back"
         )
-    console.emit({**report, "preview": preview}, as_json=as_json, human=_rollback(report, preview=preview))
+    human = _rollback(report, preview=preview)
+    if preview:
+        same = (f" --hold {hold}" if hold else "") + (" --compensate" if compensate else "")
+        human.append(f"next: pipeline cycle rollback {console.brief(report['cycle'])}{same} --expect {report['hash']}")
+    console.emit({**report, "preview": preview}, as_json=as_json, human=human)
 
 
 def _rollback(report: dict[str, Any], *, preview: bool) -> list[Any]:
@@ -153,8 +157,6 @@ def _rollback(report: dict[str, Any], *, preview: bool) -> list[Any]:
     for what, rows in (("resources", report["resources"]), ("items that are not undone", known)):
         if len(rows) > TOP:
             shown.append(f"{TOP} of {len(rows):,} {what}; --json has all")
-    if preview:
-        shown.append(f"next: pipeline cycle rollback {console.brief(report['cycle'])} --expect {report['hash']}")
     return shown
 
 

@@ -13,7 +13,7 @@ from pipeline_project.core.errors import Overtaken
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.packing import Bools, Int64
 from pipeline_project.engine.transactions import repeatable
-from pipeline_project.store import cycles, decisions, items
+from pipeline_project.store import cycles, decisions, history, items
 from pipeline_project.store.columns import integers
 from pipeline_project.store.database import Database
 
@@ -32,30 +32,36 @@ class Commit:
         self._cycle_id = cycle_id
         self._fence = fence
         self._actor = f"cycle {proposal.cycle_key[:8]}"
-        self.moved = 0
-        self.stale = 0
+        self._moved = 0
+        self._stale = 0
 
     def run(self) -> None:
         """Commit every chunk. Raises Fenced when another owner has taken the cycle over."""
         for number, (leaving, entering) in enumerate(self._chunks()):
             did = self._chunk(number, leaving, entering)
-            self.moved += did["selected"] + did["released"] + did["nofit"]
-            self.stale += did["stale"]
+            self._moved += did["selected"] + did["released"] + did["nofit"]
+            self._stale += did["stale"]
 
     def is_stale(self) -> bool:
-        """True when the world has moved on from all of it."""
-        return self.stale > 0 and self.moved == 0 and not self._kept().any()
+        """True when it proposed something, and the world has moved on from all of it."""
+        proposed = self._stale > 0 or self._kept().any()
+        return bool(proposed) and self._moved == 0 and not self._is_any_kept()
 
     def _kept(self) -> Bools:
         return self._snapshot.held & (self._proposal.ranks > 0)
 
-    def _still_kept(self, connection: sa.Connection) -> int:
-        """What those are worth that a reprocess leaves where they are, and that are still there."""
+    @repeatable
+    def _is_any_kept(self) -> bool:
+        with self._database.begin() as connection:
+            return len(self._still_kept(connection)) > 0
+
+    def _still_kept(self, connection: sa.Connection) -> Int64:
+        """Those that a reprocess leaves where they are, and that are still there."""
         kept = np.flatnonzero(self._kept())
         if not len(kept):
-            return 0
+            return kept
         now = decisions.read_items(connection, np.sort(self._snapshot.item_ids[kept]))
-        return int(self._snapshot.weights[kept][self._is_unchanged(now, kept)].sum())
+        return kept[self._is_unchanged(now, kept)]
 
     def _chunks(self) -> Iterator[tuple[Int64, Int64]]:
         """Item positions to take back, in id order, and to select, in rank order."""
@@ -93,7 +99,8 @@ class Commit:
             done = cycles.chunk(connection, self._cycle_id, number)
             if done is None:
                 did = self._decide(connection, leaving, entering)
-                did["value"] += self._still_kept(connection) if number == 0 else 0
+                if number == 0:
+                    did["value"] += int(self._snapshot.weights[self._still_kept(connection)].sum())
                 cycles.add_chunk(connection, self._cycle_id, number, **did)
             else:
                 did = {name: done[name] for name in ("selected", "stale", "nofit", "value", "released")}
@@ -102,6 +109,7 @@ class Commit:
     def _decide(self, connection: sa.Connection, leaving: Int64, positions: Int64) -> dict[str, int]:
         """Judge these items anew under their locks, take back and select what still holds, and record every verdict."""
         both, ids = np.concatenate((positions, leaving)), self._snapshot.item_ids
+        recalled = self._recall(connection, ids[positions])
         now = decisions.lock_items(connection, np.sort(ids[both]))
         fresh = self._is_unchanged(now, both)
         released = self._release(connection, leaving[fresh[len(positions) :]])
@@ -119,6 +127,7 @@ class Commit:
         hot = np.isin(ids[stale], integers(now, "item_id"))  # who is archived by now gets no more verdicts
         self._record(connection, Verdict.STALE, stale[hot])
         self._record(connection, Verdict.RELEASED, released)
+        history.look_again(connection, recalled)
         return {
             "selected": len(chosen),
             "stale": int((~standing).sum()),
@@ -144,6 +153,10 @@ class Commit:
     def _release(self, connection: sa.Connection, positions: Int64) -> Int64:
         released = items.release(connection, self._snapshot.item_ids[positions].tolist(), reason="a reprocess chose otherwise")
         return positions[np.isin(self._snapshot.item_ids[positions], released)]
+
+    def _recall(self, connection: sa.Connection, ids: Int64) -> list[int]:
+        """What a reprocess selects may be archived. Before the locks: only what is in the hot tables can be locked and judged."""
+        return history.recall(connection, ids.tolist()) if self._snapshot.mode == "reprocess" else []
 
     def _revive(self, connection: sa.Connection, positions: Int64) -> None:
         """A reprocess may select what had failed or expired: it becomes pending first, once under a policy."""

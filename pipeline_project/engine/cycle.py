@@ -17,7 +17,6 @@ from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Selection
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.core.verification import verify
-from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.finishing import alone_in
 from pipeline_project.engine.rollback import Rollback
 from pipeline_project.engine.transactions import repeatable
@@ -83,12 +82,10 @@ class Cycles(Rollback):
         if fence is None:
             return self.report(pool_name, cycle["cycle_key"])
         with self._letting_go(cycle, fence):
-            commit = Commit(self._database, proposal, cycle["cycle_id"], fence)
-            commit.run()
-            if commit.is_stale():
-                self._abandon(cycle, fence, "nothing of the plan holds any more")
-                raise StalePlan(f"cycle {cycle['cycle_key']}: all {commit.stale} proposed items changed since it was planned; plan again")
-            self._publish(pool_name, cycle, fence)
+            if not self._write(cycle, fence, proposal):
+                raise StalePlan(
+                    f"cycle {cycle['cycle_key']}: all {cycle['proposed']} proposed items changed since it was planned; plan again"
+                )
         return self.report(pool_name, cycle["cycle_key"])
 
     # -- use cases made of them

@@ -78,10 +78,19 @@ class Finishing:
             if cycle["status"] == CycleStatus.ROLLING_BACK:
                 self._unwind(cycle, fence, cycle["reason"], hold_s=cycle["hold_s"], compensate=cycle["compensate"])
             elif (proposal := self._stored(cycle)) is not None:
-                Commit(self._database, proposal, cycle["cycle_id"], fence).run()
-                self._publish(cycle["pool"], cycle, fence)
+                self._write(cycle, fence, proposal)
             else:
                 self._abandon(cycle, fence, "its owner fell silent, and its stored selection is gone or damaged")
+
+    def _write(self, cycle: Cycle, fence: int, proposal: Proposal) -> bool:
+        """Commit every chunk and publish. False when nothing of the plan holds any more: then the cycle is abandoned."""
+        commit = Commit(self._database, proposal, cycle["cycle_id"], fence)
+        commit.run()
+        if commit.is_stale():
+            self._abandon(cycle, fence, "nothing of the plan holds any more")
+            return False
+        self._publish(cycle["pool"], cycle, fence)
+        return True
 
     def _unwind(self, cycle: Cycle, fence: int, reason: str, *, hold_s: int, compensate: bool) -> tuple[list[int], Receipt]:
         """Release, compensate where asked for, close: each part finds done what an earlier try did. Released ids, what was submitted."""

@@ -206,6 +206,8 @@ class Inquiry:
     def alerts(self, *, pool: str | None = None, state: str | None = None, most: int = 50) -> list[Row]:
         """Newest first, each with what its routes were told."""
         with self._database.begin() as connection:
+            if pool:
+                pools.find(connection, pool)
             return alerts.listing(connection, pool=pool, state=state, most=most)
 
     def alert_routes(self) -> list[Row]:
@@ -221,6 +223,8 @@ class Inquiry:
     def cycles(self, pool: str | None, *, most: int = 50) -> list[Row]:
         """Newest first; of every pool where none is named."""
         with self._database.begin() as connection:
+            if pool:
+                pools.find(connection, pool)
             return cycles.listing(connection, pool, most=most)
 
     def decisions(self, cycle_key: str, *, pool: str | None = None, most: int = 20) -> list[Row]:

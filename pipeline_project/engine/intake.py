@@ -209,14 +209,13 @@ class Intake:
         receipt, seen = Receipt(), set[str]()
         with sources.reading(self._database, source.database) as origin:
             if source.resources:
-                for resource_batch, refusals in sources.resources(origin, source.resources):
+                for resource_batch, refusals, _ in sources.resources(origin, source.resources):
                     receipt.refused += refusals
                     self._put(pool, resource_batch, actor)
-            for batch, refusals in sources.items(origin, source.items):
+            for batch, refusals, keys in sources.items(origin, source.items):
                 receipt.refused += refusals
                 receipt.add(self._submit(pool, batch, "source", "pulled from source", actor))
-                seen.update(batch.keys)
-                seen.update(refusal.item for refusal in refusals if refusal.item)
+                seen |= keys
         cancelled, withheld = self._cancel_vanished(found, seen, actor) if source.on_vanish == "cancel" else ([], None)
         report = {**asdict(receipt), "cancelled": len(cancelled), "withheld": withheld}
         with self._database.begin(actor=actor) as connection:

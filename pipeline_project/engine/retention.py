@@ -62,10 +62,11 @@ class Retention:
 
     def _archive(self, pool: Pool) -> int:
         window, moved = self._window(pool), 0
+        rest = window
         while True:
-            batch = self._archive_batch(pool, window)
+            batch = self._archive_batch(pool, rest)
             moved += batch.moved
-            window = batch.rest
+            rest = batch.rest
             if batch.seen < ARCHIVED_AT_ONCE:
                 break
         self._remember(pool, window)
@@ -101,7 +102,7 @@ class Retention:
     @repeatable
     def _remember(self, pool: Pool, window: Window) -> None:
         with self._database.begin() as connection:
-            history.remember(connection, pool, window.cutoff)
+            history.remember(connection, pool, window)
 
     @repeatable
     def _months(self, age_s: int) -> list[Month]:

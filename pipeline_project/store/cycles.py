@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
@@ -21,16 +22,19 @@ SQL = statements.load("cycles")
 LEASE_S = 60
 """Seconds an owner may be silent before others finish its cycle; each chunk prolongs it."""
 
+_BEGINNING: Final = re.compile(r"[0-9a-f]+")
+"""Nothing at all, such as a variable that is not set, is the beginning of no key: a rollback would find the only cycle there is."""
+
 Cycle = RowMapping
 """A row of pipeline.cycle."""
 
 
 def find(connection: sa.Connection, name: str, *, pool: str | None = None) -> Cycle:
     """The newest attempt of the cycle whose key begins with `name`. Raises Unknown, or Refused when several do."""
-    rows = connection.execute(SQL["latest"], {"prefix": name.replace("%", "") + "%", "pool": pool}).mappings().all()
+    rows = connection.execute(SQL["latest"], {"prefix": name + "%", "pool": pool}).mappings().all() if _BEGINNING.fullmatch(name) else []
     if not rows:
         raise Unknown(f"cycle {name!r}: no cycle key begins so; see `pipeline cycle list`")
-    if len({row["cycle_key"] for row in rows}) > 1:
+    if len(rows) > 1:
         raise Refused(
             f"cycle {name!r}: expected the beginning of one cycle key, found several ({rows[0]['cycle_key']}, {rows[1]['cycle_key']}, ...)"
         )

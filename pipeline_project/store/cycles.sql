@@ -1,8 +1,9 @@
 -- name: latest
--- The newest attempt at a cycle key, or at keys that begin so.
+-- The newest attempt at a cycle key, or at each of the two newest keys that begin so.
 select c.*, p.name as pool, y.version as policy_version, y.hash as policy_hash
   from pipeline.cycle c join pipeline.pool p using (pool_id) join pipeline.policy y using (policy_id)
  where c.cycle_key like :prefix and p.name = coalesce(:pool, p.name)
+   and not exists (select from pipeline.cycle n where n.pool_id = c.pool_id and n.cycle_key = c.cycle_key and n.attempt > c.attempt)
  order by c.cycle_id desc limit 2;
 
 -- name: lock_latest

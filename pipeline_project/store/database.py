@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, OperationalError
 
 from pipeline_project.core.errors import DatabaseUnavailable, SchemaMismatch, UsageError
 from pipeline_project.settings import Settings
 from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres
+from pipeline_project.store.times import BoundedTimes
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 WRITER: Final = "pipeline_writer"
@@ -25,6 +27,8 @@ LOGIN: Final = "pipeline"
 
 # A client that froze inside a transaction must not hold locks; a lock nobody gives must not be waited for without end.
 SESSION: Final = {"idle_in_transaction_session_timeout": "5s", "lock_timeout": "30s", "timezone": "UTC", "application_name": "pipeline"}
+
+psycopg.adapters.register_loader("timestamptz", BoundedTimes)
 
 _untried: Final[ContextVar[bool]] = ContextVar("untried", default=False)
 """Whether the connection that is taken now is wanted as it is, dead or alive."""
@@ -57,7 +61,7 @@ class Database:
         if not _NAME.fullmatch(settings.role):
             raise UsageError(f"PIPELINE_ROLE: expected a role such as {WRITER} or pipeline_auditor, found {settings.role!r}")
         if "://" in where:
-            url = sa.make_url(where).set(drivername="postgresql+psycopg")
+            url = postgresql_url(where, "database")
             name = url.render_as_string(hide_password=True).replace("+psycopg", "")
             url = _with_password(url, settings.database_password_file)
             return cls(name=name, url=url, admin=url, role=settings.role)
@@ -111,7 +115,7 @@ class Database:
         try:
             connection = self.engine.connect()
         except OperationalError as failure:
-            reason = str(failure.orig).strip().splitlines()[-1]
+            reason = " ".join(str(failure.orig).split())
             if "does not exist" in reason:
                 raise SchemaMismatch(
                     f"database {self.name} is not initialised ({reason}): run `pipeline db init --database {self.name}`"
@@ -141,6 +145,18 @@ def _replace_the_dead(engine: sa.Engine) -> None:
             raise InvalidatePoolError
 
     sa.event.listen(engine, "checkout", tried)
+
+
+def postgresql_url(text: str, what: str) -> sa.URL:
+    """The URL with our driver. Raises UsageError, which shows no more of the text than its scheme: there may be a password in it."""
+    try:
+        url = sa.make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or not url.drivername.startswith("postgres"):
+        scheme = text.partition("://")[0]
+        raise UsageError(f"{what}: expected a URL such as postgresql://user@host:5432/name, found one that begins with {scheme!r:.40}")
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _with_password(url: sa.URL, file: Path | None) -> sa.URL:

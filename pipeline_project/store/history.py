@@ -50,14 +50,20 @@ def archive(connection: sa.Connection, pool: Pool, window: Window, *, most: int)
     return Batch(seen=row.seen, moved=row.moved, rest=rest)
 
 
-def remember(connection: sa.Connection, pool: Pool, until: datetime) -> None:
-    """The next sweep begins here."""
-    connection.execute(SQL["remember"], {"pool_id": pool.pool_id, "until": until})
+def remember(connection: sa.Connection, pool: Pool, window: Window) -> None:
+    """All of this window is done: the next sweep begins at its cutoff."""
+    connection.execute(SQL["remember"], {"pool_id": pool.pool_id, "since": window.since, "until": window.cutoff})
 
 
 def recall(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
     """Bring archived items (and their bundles) back into the hot tables; ids that came. Those without their audit trail stay."""
     return list(connection.scalars(SQL["recall"], {"ids": list(ids)})) if ids else []
+
+
+def look_again(connection: sa.Connection, recalled: Sequence[int]) -> None:
+    """Those of the recalled that nothing has revived go to history again, with the next sweep."""
+    if recalled:
+        connection.execute(SQL["look_again"], {"ids": list(recalled)})
 
 
 def listing(connection: sa.Connection, pool: Pool, *, state: str | None, most: int) -> list[dict[str, Any]]:

@@ -2,14 +2,24 @@
 -- One batch, one transaction: pipeline.archive locks in id order, moves, and the guards compare what leaves with what is kept.
 select seen, moved, last_at, last_item from pipeline.archive(:pool_id, :since, :behind, :cutoff, :most);
 
+-- name: look_again
+-- What came back from history and has not moved goes there again: archiving goes back to where the first of it ended. By a moment
+-- more, so that a sweep at work, which may be past that place, sees that the cursor is not where it found it.
+insert into pipeline.archive_cursor as c (pool_id, archived_until)
+select s.pool_id, min(t.at) from pipeline.item_state s join pipeline.transition t using (item_id, version)
+ where s.item_id = any (cast(:ids as bigint[])) and s.state not in ('pending', 'selected', 'claimed') group by s.pool_id
+on conflict (pool_id) do update set archived_until = least(c.archived_until, excluded.archived_until) - interval '1 microsecond';
+
 -- name: window
 -- From where archiving goes on, and up to when. A little before the place where it stopped: a slow transaction may have committed behind it.
 select coalesce((select archived_until - interval '5 minutes' from pipeline.archive_cursor where pool_id = :pool_id), timestamptz '1970-01-01') as since,
        pipeline.now() - make_interval(secs => :age_s) as cutoff;
 
 -- name: remember
+-- Unless somebody has sent archiving back meanwhile: then the next sweep begins there.
 insert into pipeline.archive_cursor (pool_id, archived_until) values (:pool_id, :until)
-on conflict (pool_id) do update set archived_until = excluded.archived_until;
+on conflict (pool_id) do update set archived_until = excluded.archived_until
+ where archive_cursor.archived_until - interval '5 minutes' = :since;
 
 -- name: recall
 -- Locks in id order, as everywhere.

@@ -88,7 +88,8 @@ select exists (select from pg_temp.staged_item where fate is null);
 -- What its source cancelled, and now shows again, comes back before it is judged.
 select pipeline.recall(array(
   select i.item_id from pg_temp.staged_item i join pipeline.item_history h using (item_id)
-   where i.fate is null and h.state = 'cancelled' and h.source_cancelled and :origin = 'source'));
+   where i.fate is null and h.state = 'cancelled' and h.source_cancelled and :origin = 'source'
+     and h.bundle_id is not distinct from i.bundle_id));
 
 -- name: settle_archived
 update pg_temp.staged_item i

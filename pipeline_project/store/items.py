@@ -93,12 +93,13 @@ def revive(
 
     Whoever is archived comes back first, and goes again if nothing revives it.
     """
-    history.recall(connection, ids)
+    recalled = history.recall(connection, ids)
     lock(connection, ids)
     until = expires_at.isoformat() if expires_at else None
     moved = _ids(connection, "revive", ids, reason=reason, detail=json.dumps(detail) if detail else None, expires_at=until)
     if until:
         _ids(connection, "renew", moved, reason=reason, expires_at=until)
+    history.look_again(connection, recalled)
     return moved
 
 

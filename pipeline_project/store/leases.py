@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from pipeline_project.core import json_text
 from pipeline_project.core.errors import PipelineError, Unknown, UsageError
 from pipeline_project.store import statements
 
@@ -52,7 +52,7 @@ def complete(
     connection: sa.Connection, pool: str, claims: Sequence[Claim], *, results: Sequence[Any] | None, executor: str | None
 ) -> list[dict[str, Any]]:
     """claimed -> completed: one row a claim, in the order given: item, token, accepted, state, reason."""
-    document = None if results is None else json.dumps(list(results))
+    document = None if results is None else _document(results)
     return _rows(connection, "complete", {"pool": pool, **_columns(claims), "results": document, "executor": executor})
 
 
@@ -69,7 +69,7 @@ def turn(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """`complete`, then `claim`, in one statement: rows as of each."""
     ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
-    document = None if results is None else json.dumps(list(results))
+    document = None if results is None else _document(results)
     parameters = {"pool": pool, "executor": executor, **_columns(claims), "results": document, "most": most, "ttl": ttl, "request": request}
     with _refusing():
         rows = connection.execute(SQL["turn"], parameters).all()
@@ -95,6 +95,14 @@ def lapse(connection: sa.Connection, *, most: int) -> tuple[int, int]:
     """Fail claims of one pool whose lease is over, `most` of them at most: how many, and executors that have lost their last claim."""
     row = connection.execute(SQL["lapse"], {"most": most}).one()
     return row.claims, row.executors
+
+
+def _document(results: Sequence[Any]) -> str:
+    """Results as jsonb can hold them. Raises UsageError."""
+    try:
+        return json_text.canonical(list(results))
+    except ValueError as error:
+        raise UsageError(f"results: expected values that JSON can say, found {error}; nothing was completed") from None
 
 
 def _columns(claims: Sequence[Claim]) -> dict[str, Any]:

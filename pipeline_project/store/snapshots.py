@@ -95,5 +95,5 @@ def _aged(weights: Int64, waited_s: Int64, ageing: Ageing) -> Int64:
     if not ageing.bonus:
         return weights
     steps = np.minimum(waited_s // ageing.step, (2**62) // ageing.bonus)
-    aged: Int64 = np.minimum(weights, 2**62) + steps * ageing.bonus
+    aged: Int64 = np.minimum(weights, 2**62 - 1) + steps * ageing.bonus
     return aged

@@ -25,11 +25,12 @@ select d.item_id, d.resource_id, d.quantity
 
 -- name: reconsidered
 -- Items a reprocess decides anew: those that any cycle of the day saw, unless work on them has begun or ended. Failed and expired
--- ones count as pending: its commit revives them, if their expiry lies ahead and this policy has not revived them before.
+-- ones count as pending: its commit revives them, if their expiry lies ahead and this policy has not revived them before. Archived ones
+-- too, as far as `pipeline.recall` brings them back: none whose audit trail, or whose mate's, has left the database.
 -- bundle_size as in `eligible`, where those that wait are the ones found here.
 with able as materialized (
-  select s.item_id, s.bundle_id, s.token, s.version, s.revision, s.state, t.at
-    from pipeline.item_state s, (select pipeline.now() as at) t
+  select s.item_id, s.bundle_id, s.token, s.version, s.state, i.weight, t.at
+    from pipeline.item_state s join pipeline.item i using (item_id, revision), (select pipeline.now() as at) t
    where s.pool_id = :pool_id and s.item_id = any (cast(:ids as bigint[]))
      and (s.expires_at is null or s.expires_at > t.at)
      and (s.not_before is null or s.not_before <= t.at or s.state <> 'pending')
@@ -38,16 +39,29 @@ with able as materialized (
               and exists (select from pipeline.cycle c where c.cycle_id = s.cycle_id and c.status = 'published' and c.day = :day))
           or (s.state in ('expired', 'failed') and not exists (
                 select from pipeline.transition x
-                 where x.item_id = s.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash))))
-select a.item_id, k.key, a.version, i.weight, coalesce(a.bundle_id, -1) as bundle_id,
+                 where x.item_id = s.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash)))
+  union all
+  select h.item_id, h.bundle_id, h.token, h.version, h.state, i.weight, t.at
+    from pipeline.item_history h join pipeline.body_history i using (item_id, revision, ended_at), (select pipeline.now() as at) t
+   where h.pool_id = :pool_id and h.item_id = any (cast(:ids as bigint[])) and h.state in ('expired', 'failed')
+     and (h.expires_at is null or h.expires_at > t.at)
+     and not exists (
+       select from pipeline.transition x
+        where x.item_id = h.item_id and x.event = 'revive' and x.detail ->> 'policy_hash' = :policy_hash)
+     and exists (select from pipeline.transition x where x.item_id = h.item_id and x.version = 1)
+     and not exists (
+       select from pipeline.item_history m
+        where m.bundle_id = h.bundle_id and not exists (select from pipeline.transition x where x.item_id = m.item_id and x.version = 1)))
+select a.item_id, k.key, a.version, a.weight, coalesce(a.bundle_id, -1) as bundle_id,
        case when a.bundle_id is null then 1 else b.size - (
-         select count(*) from pipeline.item_state m
+         select count(*) from (
+           select item_id, bundle_id, state, token from pipeline.item_state union all
+           select item_id, bundle_id, state, token from pipeline.item_history) m
           where m.bundle_id = a.bundle_id and m.state not in ('pending', 'selected') and (m.token > 0 or a.token > 0)
             and not exists (select from able o where o.item_id = m.item_id)) end as bundle_size,
        (a.state = 'selected')::int as held, floor(extract(epoch from a.at - k.submitted_at))::bigint as waited_s
   from able a
   join pipeline.item_key k using (item_id)
-  join pipeline.item i using (item_id, revision)
   left join pipeline.bundle b using (bundle_id)
  order by a.item_id;
 
@@ -55,7 +69,13 @@ select a.item_id, k.key, a.version, i.weight, coalesce(a.bundle_id, -1) as bundl
 select d.item_id, d.resource_id, d.quantity
   from pipeline.item_state s join pipeline.item_demand d using (item_id, revision)
  where s.item_id = any (cast(:ids as bigint[]))
- order by d.item_id, d.resource_id;
+union all
+select h.item_id, d.resource_id, d.quantity
+  from pipeline.item_history h
+  join pipeline.body_history b using (item_id, revision, ended_at),
+       unnest(b.resources, b.quantities) d (resource_id, quantity)
+ where h.item_id = any (cast(:ids as bigint[]))
+ order by item_id, resource_id;
 
 -- name: resources
 select resource_id, key, capacity, capacity - in_use - spent as free from pipeline.resource where pool_id = :pool_id order by resource_id;

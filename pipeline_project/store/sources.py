@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any, Final, TypeVar
@@ -12,11 +12,14 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from pipeline_project.core import items as item_rules
+from pipeline_project.core import resources as resource_rules
+from pipeline_project.core.columns import Field, check_header
 from pipeline_project.core.errors import Refusal, Refused
-from pipeline_project.core.items import ItemBatch, check_item_rows
-from pipeline_project.core.resources import ResourceBatch, check_resource_rows
+from pipeline_project.core.items import ItemBatch
+from pipeline_project.core.resources import ResourceBatch
 from pipeline_project.store import statements
-from pipeline_project.store.database import Database
+from pipeline_project.store.database import Database, postgresql_url
 from pipeline_project.store.pools import Pool
 
 SQL = statements.load("sources")
@@ -51,14 +54,17 @@ def _asking() -> Iterator[None]:
         raise Refused(f"source: {str(failure.orig).strip()}") from failure
 
 
-def items(connection: sa.Connection, query: str) -> Iterator[tuple[ItemBatch, list[Refusal]]]:
-    """The query's rows as items, batch by batch; line = position in its answer, from 1."""
-    return _batches(connection, query, check_item_rows)
+def items(connection: sa.Connection, query: str) -> Iterator[tuple[ItemBatch, list[Refusal], set[str]]]:
+    """The query's rows as items, batch by batch, with every key they show, refused or not; line = position in its answer, from 1.
+
+    Raises UsageError when its columns are not the expected ones.
+    """
+    return _batches(connection, query, "source.items", item_rules.FIELDS, item_rules.check_item_rows)
 
 
-def resources(connection: sa.Connection, query: str) -> Iterator[tuple[ResourceBatch, list[Refusal]]]:
+def resources(connection: sa.Connection, query: str) -> Iterator[tuple[ResourceBatch, list[Refusal], set[str]]]:
     """The query's rows as resources, likewise."""
-    return _batches(connection, query, check_resource_rows)
+    return _batches(connection, query, "source.resources", resource_rules.FIELDS, resource_rules.check_resource_rows)
 
 
 def record(connection: sa.Connection, pool: Pool, *, rows: int | None, report: dict[str, Any] | None, error: str | None) -> None:
@@ -84,24 +90,27 @@ def _url(database: Database, where: str | None) -> sa.URL:
         where = os.environ.get(name)
         if not where:
             raise Refused(f"source: expected a database URL in the environment variable {name}, found none")
-    url = sa.make_url(where) if where else database.url
-    return url.set(drivername="postgresql+psycopg")
+    return postgresql_url(where, "source") if where else database.url
 
 
 def _batches(
-    connection: sa.Connection, query: str, check: Callable[[Iterator[tuple[int, Any]], dict[str, int]], tuple[Batch, list[Refusal]]]
-) -> Iterator[tuple[Batch, list[Refusal]]]:
+    connection: sa.Connection,
+    query: str,
+    where: str,
+    fields: Mapping[str, Field],
+    check: Callable[[Iterator[tuple[int, Any]], dict[str, int]], tuple[Batch, list[Refusal]]],
+) -> Iterator[tuple[Batch, list[Refusal], set[str]]]:
     seen: dict[str, int] = {}
     first = 1
     streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS, no_parameters=True)
     with _asking():
         answer = streaming.exec_driver_sql(query.rstrip().rstrip(";"))
     with closing(answer):
+        check_header(list(answer.keys()), fields, where=where)
         batches = answer.mappings().partitions(BATCH_ROWS)
         while rows := _next(batches):
-            yield check(
-                ((first + i, {name: value for name, value in row.items() if value is not None}) for i, row in enumerate(rows)), seen
-            )
+            batch, refusals = check(((first + i, dict(row)) for i, row in enumerate(rows)), seen)
+            yield batch, refusals, {key for row in rows if isinstance(key := row["key"], str)}
             first += len(rows)
 
 

@@ -198,3 +198,11 @@ def test_a_rollback_does_what_was_previewed_or_exits_3(pipeline: CommandLine, su
     assert pipeline("cycle", "rollback", cycle, "--expect", hash_now)["released"] == 1
     both = pipeline("cycle", "rollback", cycle, "--preview", "--expect", "x", exits=2)
     assert "expected --preview or --expect" in both["error"]["message"]
+
+
+def test_what_a_preview_says_to_do_next_does_what_it_previewed(pipeline: CommandLine, submit: Submit, pool: str) -> None:
+    submit(a=9)
+    cycle = pipeline("cycle", "run", "--pool", pool)["cycle"]
+    shown = pipeline.shown("cycle", "rollback", cycle, "--preview", "--hold", "2h", "--compensate")[0]
+    _, command = shown.split("next: pipeline ")
+    assert pipeline(*command.split())["released"] == 1

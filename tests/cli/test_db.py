@@ -54,8 +54,16 @@ def test_a_server_that_is_not_there_is_one_sentence(anywhere: CommandLine) -> No
     out, err = anywhere.shown("pools", "list", "--database", "postgresql://me:secret@127.0.0.1:1/x", exits=1)
     assert out == ""
     assert err.startswith("DatabaseUnavailable: ")
+    assert "Connection refused" in err
     assert "secret" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@h:port/x", "mysql://me:secret@h/x", "://me:secret@h/x"])
+def test_what_is_no_url_of_ours_is_a_usage_error_that_keeps_its_password(anywhere: CommandLine, url: str) -> None:
+    error = anywhere("pools", "list", "--database", url, exits=2)["error"]
+    assert (error["kind"], error["message"].startswith("database: expected a URL such as")) == ("UsageError", True)
+    assert "secret" not in error["message"]
 
 
 def test_status_tells_versions_url_sizes_and_rows(pipeline: CommandLine, submit: Submit, database: Database) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import networkx as nx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_project.core.conflict_graph import ConflictGraph
+from pipeline_project.core.errors import Refused
 from pipeline_project.core.snapshot import Snapshot
-from tests.core.snapshots import snapshot_of, snapshots
+from tests.core.snapshots import Item, snapshot_of, snapshots
+
+TOP = 2**63 - 1
 
 
 def demand_of(graph: ConflictGraph, candidate: int) -> Counter[int]:
@@ -74,3 +78,16 @@ def test_a_limit_on_selected_items_counts_every_member(snapshot: Snapshot, most:
     assert graph.name_of_resource(limit) == "limits.max_selected"
     of_limit = graph.problem.resources == limit
     assert graph.problem.quantities[of_limit].tolist() == graph.candidates.sizes().tolist()
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([(1, {}, -1), (TOP, {}, -1)], "the weights .* add up to 9223372036854775808, .* the largest is 9223372036854775807, of item 'i1'"),
+        ([(2**62, {}, 5)] * 4, "the weights .* add up to 18446744073709551616, .*of item 'i0'.*--weight N"),  # four that wrap to nothing
+        ([(1, {0: 1}, -1), (1, {0: 1, 1: TOP}, -1)], "the demanded quantities .* add up to .* of item 'i1'.*--demands JSON"),
+    ],
+)
+def test_sums_that_int64_cannot_hold_are_refused_with_the_name_of_the_largest(items: list[Item], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        ConflictGraph.of(snapshot_of(items, [TOP, TOP]))

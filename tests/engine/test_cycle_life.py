@@ -229,6 +229,17 @@ def test_the_hold_of_an_unpublished_cycle_does_not_run_out(pair: World, monkeypa
 # -- how it ends
 
 
+def test_one_whose_owner_died_and_whose_plan_does_not_hold_any_more_is_abandoned(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Cycles, "_write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pair.cycle()
+    pair.engine.intake.cancel("p", ["b", "c"])
+    (key,) = another(pair).finish_lapsed("p")
+    ended = pair.engine.cycles.find(key)
+    assert (ended["status"], ended["reason"]) == ("abandoned", "nothing of the plan holds any more")
+
+
 @pytest.mark.parametrize("end", ["abandoned", "rolled_back"])
 def test_a_world_that_comes_again_after_its_cycle_was_undone_is_another_attempt(
     pair: World, monkeypatch: pytest.MonkeyPatch, end: str

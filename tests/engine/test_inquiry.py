@@ -100,3 +100,9 @@ def test_what_is_not_there_is_unknown(judged: World) -> None:
             ask("p", "nobody")
     with pytest.raises(Refused, match="expected a policy version from 1 to 1, found 7"):
         judged.engine.inquiry.policy("p", 7)
+
+
+def test_lists_of_a_pool_that_does_not_exist_are_not_empty_but_refused(world: World) -> None:
+    for listing in (world.engine.inquiry.resources, world.engine.inquiry.cycles, lambda pool: world.engine.inquiry.alerts(pool=pool)):
+        with pytest.raises(Unknown, match=r"pool 'pp': expected one that exists \(p\)"):
+            listing("pp")

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Refused
+from pipeline_project.store.times import LATEST
 from tests.world import World, entered
 
 POLICY: dict[str, Any] = {
@@ -48,6 +49,14 @@ def test_a_pull_brings_what_is_new_and_revises_what_changed(world: World, change
     again = pull(world)
     assert (again["accepted"], again["revised"], again["unchanged"]) == (1, 1, 9)
     assert world.item("job-3")["weight"] == 77
+
+
+def test_an_expiry_at_infinity_is_one_beyond_all_years(world: World, change: Change) -> None:
+    items = {"items": "select key, price as weight, jsonb '{}' as demands, timestamptz 'infinity' as expires_at from job"}
+    world.policy({"source": {**POLICY["source"], **items}})
+    assert pull(world)["accepted"] == 10
+    assert world.item("job-3")["expires_at"] == LATEST
+    assert pull(world)["unchanged"] == 10
 
 
 def test_what_vanished_is_cancelled_and_comes_back_with_its_row(world: World, change: Change) -> None:

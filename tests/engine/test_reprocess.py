@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline_project.core.errors import CycleInFlight
+from pipeline_project.core.errors import CycleInFlight, StalePlan
 from pipeline_project.core.selection import Selection
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine import cycle as cycle_module
@@ -75,6 +76,17 @@ def test_what_it_left_where_it_was_counts_if_it_is_still_there(decided: World) -
     assert decided.engine.inquiry.cycles("p")[0]["value"] == 5
 
 
+def test_one_of_which_nothing_is_left_is_stale(decided: World) -> None:
+    """Both that were to stay are gone before the commit: published it would say that the day is worth nothing."""
+    cycles = decided.engine.cycles
+    proposal = cycles.propose(cycles.graph(cycles.snapshot("p", day=DAY, mode=Mode.REPROCESS)))
+    decided.claim("b")
+    decided.engine.intake.cancel("p", ["c"])
+    with pytest.raises(StalePlan, match="all 2 proposed items changed since it was planned"):
+        cycles.commit(proposal)
+    assert decided.engine.inquiry.cycles("p")[0]["status"] == "abandoned"
+
+
 def test_an_equal_one_does_not(world: World) -> None:
     world.resources(node=1)
     world.submit("a", 5, {"node": 1})
@@ -117,6 +129,56 @@ def test_what_failed_is_revived_once_under_each_policy(decided: World) -> None:
     decided.policy({"ttl": {"hold": "10d"}, "retries": {"max_attempts": 1, "backoff": "1s"}})
     reprocess(decided)
     assert decided.state("c") == "selected"
+
+
+FORGETFUL = {"ttl": {"hold": "10d"}, "retries": {"max_attempts": 1}, "retention": {"items": "1d"}}
+
+
+def archived(world: World) -> None:
+    world.advance(days=1)
+    assert world.engine.upkeep.sweep()["items_archived"] > 0
+
+
+def test_what_failed_and_is_archived_is_revived_too(decided: World) -> None:
+    decided.policy(FORGETFUL)
+    decided.fail(decided.claim("c"))
+    archived(decided)
+    assert reprocess(decided)["changed"] == 1
+    assert decided.events("c")[-3:] == ["fail", "revive", "select"]
+    assert decided.use("node") == (2, 0)
+    decided.fail(decided.claim("c"))
+    archived(decided)
+    reprocess(decided)
+    assert (decided.state("c"), decided.item("c")["archived_at"] is None) == ("failed", False)
+    assert decided.engine.upkeep.check() == []
+
+
+def test_of_an_archived_bundle_those_come_back_that_failed(world: World) -> None:
+    """x is done; y and z, which failed, compete together, as they would if nobody had archived them."""
+    world.policy(FORGETFUL)
+    world.resources(node=3)
+    world.bundle("crew", "x", "y", "z", demands={"node": 1})
+    world.cycle()
+    claims = world.claim()
+    world.complete({"x": claims.pop("x")})
+    world.fail(claims)
+    archived(world)
+    assert reprocess(world)["changed"] == 2
+    assert world.states() == {"x": "completed", "y": "selected", "z": "selected"}
+
+
+def test_what_was_archived_and_is_stale_by_the_commit_is_archived_again(decided: World) -> None:
+    decided.policy(FORGETFUL)
+    decided.engine.intake.revise("p", "c", {"expires_at": (decided.now() + timedelta(days=2)).isoformat()})
+    decided.cycle()
+    decided.fail(decided.claim("c"))
+    archived(decided)
+    cycles = decided.engine.cycles
+    proposal = cycles.propose(cycles.graph(cycles.snapshot("p", day=DAY, mode=Mode.REPROCESS)))
+    decided.advance(days=1)
+    assert cycles.commit(proposal)["stale"] == 1
+    assert decided.state("c") == "failed"
+    assert decided.engine.upkeep.sweep()["items_archived"] == 1
 
 
 def test_what_the_policy_demands_now_is_done_though_it_is_worth_less(decided: World) -> None:

@@ -130,6 +130,34 @@ def test_an_archived_item_is_revived_like_any_other(shop: World) -> None:
     assert shop.state("a") == "completed"
 
 
+def test_an_archived_item_that_may_not_be_revived_goes_back_into_history(shop: World) -> None:
+    """Else it would keep its month of the audit trail for ever."""
+    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
+    completed(shop, "a", "b")
+    archive(shop, days=2)
+    assert shop.engine.intake.revive("p", ["a"]) == []
+    assert archive(shop) == 1
+    archive(shop, days=40)
+    assert months(shop) == {"transition_2026_01": "dropped"}
+
+
+def test_a_sweep_at_work_does_not_forget_that_archiving_was_sent_back(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is past the place already, and remembers only afterwards how far it came."""
+    completed(shop, "a")
+    archive(shop)
+    batch = Retention._archive_batch
+
+    def overtaken(self: Retention, *arguments: Any) -> Any:
+        done = batch(self, *arguments)
+        shop.engine.intake.revive("p", ["a"])
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Retention, "_archive_batch", overtaken)
+        assert archive(shop) == 0
+    assert archive(shop) == 1
+
+
 def test_what_its_source_shows_again_comes_back_from_history(shop: World) -> None:
     with entered(shop.engine.database) as connection:
         run(connection, "create table public.todo (key text, weight int, demands jsonb)")
@@ -151,6 +179,21 @@ def test_what_its_source_shows_again_comes_back_from_history(shop: World) -> Non
         run(connection, "insert into public.todo values ('a', 1, '{}')")
     shop.engine.intake.pull("p")
     assert shop.state("a") == "pending"
+
+
+def test_what_its_source_shows_again_in_another_bundle_stays_in_history(shop: World) -> None:
+    rows = "(values ('a', 1, '{}'::jsonb, cast(null as text), cast(null as int))) v (key, weight, demands, bundle_key, bundle_size)"
+    source = {"items": f"select * from {rows}", "on_vanish": "cancel", "max_vanish": 100}  # noqa: S608  # our own rows
+    shop.policy({"retention": {"items": "1d"}, "source": source})
+    shop.engine.intake.pull("p")
+    shop.policy({"retention": {"items": "1d"}, "source": {**source, "items": f"{source['items']} where false"}})
+    shop.engine.intake.pull("p")
+    archive(shop)
+    other = str(source["items"]).replace("cast(null as text), cast(null as int)", "'crew', 1")
+    shop.policy({"retention": {"items": "1d"}, "source": {**source, "items": other}})
+    (refused,) = shop.engine.intake.pull("p")["refused"]
+    assert (refused["item"], refused["field"], refused["found"]) == ("a", "bundle_key", "crew")
+    assert hot(shop)["item_state"] == 0
 
 
 def test_a_bundle_leaves_when_its_last_member_may(shop: World) -> None:

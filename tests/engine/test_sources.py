@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline_project.core.errors import Refused
+from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.store.database import Database
 from tests.store.planting import run
 from tests.world import World, entered
@@ -132,6 +132,34 @@ def test_a_row_that_is_refused_has_not_vanished(jobs: World) -> None:
     assert jobs.item("j3")["weight"] == 5
 
 
+def test_a_row_whose_refusal_does_not_show_its_key_has_not_vanished(jobs: World) -> None:
+    """A key with a no-break space is a key; a message leaves it out, for a terminal may not show it."""
+    source(jobs, on_vanish="cancel", max_vanish=100)
+    change(jobs, "update public.jobs set key = 'j\u00a03' where key = 'j3'")
+    pull(jobs)
+    change(jobs, "update public.jobs set weight = -1 where key = 'j\u00a03'")
+    report = jobs.engine.intake.pull("p")
+    assert ([refusal["item"] for refusal in report["refused"]], report["cancelled"]) == ([None], 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("key, weight, demands, '{}'::jsonb as payloda", r"unknown column 'payloda' \(did you mean 'payload'\?\)"),
+        ("key, weight, demands, nullif(key, 'j3') as remark", "unknown column 'remark'"),  # rows without one would be taken
+        ("key, weight", "missing column 'demands'"),
+        ("key, weight, demands, key", "column 'key' twice"),
+    ],
+)
+def test_a_query_with_other_columns_is_refused_as_a_whole(jobs: World, columns: str, told: str) -> None:
+    """Row by row nothing of it would be known, and everything have vanished."""
+    pull(jobs)
+    source(jobs, items=f"select {columns} from public.jobs", on_vanish="cancel", max_vanish=100)  # noqa: S608  # our own columns
+    with pytest.raises(UsageError, match=rf"source\.items: {told}.* Expected the columns key, weight, demands and optionally payload"):
+        jobs.engine.intake.pull("p")
+    assert set(jobs.states().values()) == {"pending"}
+
+
 @pytest.mark.parametrize(
     "query", ["select key from public.nothing", "delete from public.jobs returning key, weight, demands", "select 1/0"]
 )
@@ -159,6 +187,13 @@ def test_a_variable_that_is_not_set_is_named(world: World, monkeypatch: pytest.M
     monkeypatch.delenv("JOBS_DATABASE", raising=False)
     source(world, database="env:JOBS_DATABASE")
     with pytest.raises(Refused, match="environment variable JOBS_DATABASE, found none"):
+        world.engine.intake.pull("p")
+
+
+def test_a_variable_that_holds_no_url_is_a_usage_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_DATABASE", "postgresql://h:port/x")
+    source(world, database="env:THEIR_DATABASE")
+    with pytest.raises(UsageError, match="source: expected a URL such as"):
         world.engine.intake.pull("p")
 
 

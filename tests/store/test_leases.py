@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_project.core.policy import Policy
+from pipeline_project.store.times import LATEST
 from tests.store.planting import run
 from tests.world import World, entered
 
@@ -33,6 +34,15 @@ def executor(world: World) -> Iterator[Session]:
     with entered(database) as superuser:
         run(superuser, f"drop owned by {login} cascade")
         run(superuser, f"drop role {login}")
+
+
+def test_a_lease_without_end_is_shown_like_any_other(world: World, executor: Session) -> None:
+    """PostgreSQL's infinity is beyond what Python can say: the item, and all that is read with it, could not be shown."""
+    rows(executor, "select item from pipeline.claim('p', 'e', 1)")
+    assert rows(executor, "select pipeline.heartbeat('p', 'e', 'infinity')") == [(1,)]
+    assert (world.state("c"), world.item("c")["lease_until"]) == ("claimed", LATEST)
+    assert world.events("c") == ["submit", "select", "claim"]
+    assert world.engine.upkeep.sweep()["leases_lapsed"] == 0
 
 
 def rows(session: Session, call: str) -> list[tuple[object, ...]]:

@@ -206,8 +206,6 @@ class Inquiry:
     def alerts(self, *, pool: str | None = None, state: str | None = None, most: int = 50) -> list[Row]:
         """Newest first, each with what its routes were told."""
         with self._database.begin() as connection:
-            if pool:
-                pools.find(connection, pool)
             return alerts.listing(connection, pool=pool, state=state, most=most)
 
     def alert_routes(self) -> list[Row]:

@@ -103,6 +103,6 @@ def test_what_is_not_there_is_unknown(judged: World) -> None:
 
 
 def test_lists_of_a_pool_that_does_not_exist_are_not_empty_but_refused(world: World) -> None:
-    for listing in (world.engine.inquiry.resources, world.engine.inquiry.cycles, lambda pool: world.engine.inquiry.alerts(pool=pool)):
+    for listing in (world.engine.inquiry.resources, world.engine.inquiry.cycles):
         with pytest.raises(Unknown, match=r"pool 'pp': expected one that exists \(p\)"):
             listing("pp")

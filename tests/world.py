@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,30 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from pipeline_project.core.policy import Policy
+from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.engine import Engine
 from pipeline_project.store.database import Database
 from pipeline_project.store.intake import Receipt
 
 NOON: Final = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until this comes true; how soon it does is no matter. Fails where it never does."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.02)
+
+
+def settle(engine: Engine) -> None:
+    """Until the feed shows all that was written: transactions of the server's other databases hold its horizon back for a moment."""
+    until(lambda: not engine.feed.status()["waiting_rows"])
+
+
+def seal_everything(audit: Audit) -> None:
+    """Below the horizon, which transactions of the server's other databases hold back for a moment."""
+    until(lambda: bool(audit.seal()) and not audit.status()["unsealed"])
 
 
 @contextmanager
@@ -95,13 +114,12 @@ class World:
     def until_somebody_waits(self) -> None:
         """Until a session of this database waits for a lock. Fails where none does within a minute."""
         waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        give_up = time.monotonic() + 60
-        while True:
+
+        def somebody_waits() -> bool:
             with entered(self.engine.database) as connection:
-                if connection.scalar(sa.text(waiting)):
-                    return
-            assert time.monotonic() < give_up, "nobody waits for a lock"
-            time.sleep(0.02)
+                return bool(connection.scalar(sa.text(waiting)))
+
+        until(somebody_waits)
 
     def states(self) -> dict[str, str]:
         """State by key."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from pipeline_project.core.errors import UsageError
 from pipeline_project.engine.audit import Verification
 from pipeline_project.store import audit_months, schema
 from tests.store.planting import run
-from tests.world import World
+from tests.world import World, seal_everything
 
-PATIENCE_S = 60.0
 Change = Callable[[list[dict[str, Any]]], Any]
 
 
@@ -40,10 +38,7 @@ def month(world: World) -> Path:
             sa.text('update pipeline.transition set detail = \'{"asked": 1.50, "of": 12345678901234567890}\' where version = 2')
         )
     world.advance(days=40)
-    give_up = time.monotonic() + PATIENCE_S
-    while world.engine.audit.seal() and world.engine.audit.status()["unsealed"]:
-        assert time.monotonic() < give_up, "writers of the server's other databases hold the horizon back"
-        time.sleep(0.01)
+    seal_everything(world.engine.audit)
     world.engine.upkeep.sweep()
     with world.engine.database.begin() as connection:
         partition, location = run(connection, "select partition, location from pipeline.audit_export where dropped_at is not null").one()

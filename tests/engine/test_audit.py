@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -23,10 +22,7 @@ from pipeline_project.store import seals
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from tests.store.planting import run, unwatched
-from tests.world import NOON, World, entered
-
-PATIENCE_S = 60.0
-
+from tests.world import NOON, World, entered, seal_everything
 
 TABLES = ("transition", "pool_event", "audit_seal", "item_state", "resource")
 
@@ -64,14 +60,6 @@ class Sealed:
     def restore(self) -> None:
         for table in TABLES:
             self.tamper(f"delete from pipeline.{table}", f"insert into pipeline.{table} overriding system value select * from kept_{table}")  # noqa: S608
-
-
-def seal_everything(audit: Audit) -> None:
-    """Transactions are numbered for the whole server: writers of other databases may hold the horizon back for a moment."""
-    give_up = time.monotonic() + PATIENCE_S
-    while audit.seal() and audit.status()["unsealed"]:
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,22 +20,9 @@ from pipeline_project.engine.engine import Engine
 from pipeline_project.store import feed, intake, pools
 from pipeline_project.store.database import Database
 from tests.store.planting import run, unwatched
-from tests.world import World, entered
+from tests.world import World, entered, settle, until
 
-PATIENCE_S: Final = 60.0
 WRITERS, EACH = 6, 25
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Transactions are numbered for the whole server: writers of other databases may hold the horizon back for a moment."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
-def settle(world: World) -> None:
-    until(lambda: not world.engine.feed.status()["waiting_rows"])
 
 
 def drain(engine: Engine, consumer: str, *, most: int = 7, pool: str | None = None) -> list[dict[str, Any]]:
@@ -64,7 +51,7 @@ def test_with_six_writers_nothing_is_missed_and_nothing_doubled(engine: Engine) 
         seen: list[dict[str, Any]] = []
         while not done.is_set():
             seen += drain(engine, "c")
-        until(lambda: not engine.feed.status()["waiting_rows"])
+        settle(engine)
         return [row["item"] for row in seen + drain(engine, "c") if row["event"] == "submit"]
 
     with ThreadPoolExecutor(WRITERS + 1) as threads:
@@ -83,7 +70,7 @@ def test_with_six_writers_nothing_is_missed_and_nothing_doubled(engine: Engine) 
 
 def test_a_page_comes_again_until_it_is_acknowledged(world: World) -> None:
     world.submit_all(*({"key": f"k{n}", "weight": 1, "demands": {}} for n in range(5)))
-    settle(world)
+    settle(world.engine)
     first = world.engine.feed.read("a", most=3)
     again = world.engine.feed.read("a", most=3)
     assert (again.rows, again.until) == (first.rows, first.until)
@@ -99,7 +86,7 @@ def test_a_page_comes_again_until_it_is_acknowledged(world: World) -> None:
 
 def test_a_cursor_goes_back_only_on_purpose(world: World) -> None:
     world.submit("k")
-    settle(world)
+    settle(world.engine)
     page = world.engine.feed.read("a")
     world.engine.feed.acknowledge("a", page.until)
     assert not world.engine.feed.acknowledge("a", START)
@@ -133,7 +120,7 @@ def test_of_one_pool_only_its_rows_are_read(world: World) -> None:
     world.engine.intake.create_pool("q")
     world.submit("mine")
     world.engine.intake.submit("q", [{"key": "theirs", "weight": 1, "demands": {}}])
-    settle(world)
+    settle(world.engine)
     assert [row["item"] for row in drain(world.engine, "a", pool="p", most=1)] == [None, "mine"]
     assert [row["item"] for row in drain(world.engine, "b", pool="q", most=1)] == [None, "theirs"]
 
@@ -150,7 +137,7 @@ def writing(database: Database, application: str, url: str | None = None) -> Ite
 
 
 def test_lag_and_who_holds_the_horizon_are_told(world: World) -> None:
-    settle(world)
+    settle(world.engine)
     drain(world.engine, "a")
     with writing(world.engine.database, "the slow one") as held:
         world.submit("waits")
@@ -164,7 +151,7 @@ def test_lag_and_who_holds_the_horizon_are_told(world: World) -> None:
         assert holder["pid"]
         assert holder["seconds"] >= 0
         assert status["waiting_rows"] == 1
-    settle(world)
+    settle(world.engine)
     consumer = next(row for row in world.engine.feed.status()["consumers"] if row["consumer"] == "a")
     assert consumer["lag_rows"] == 1
     assert drain(world.engine, "a")[0]["item"] == "waits"
@@ -233,12 +220,12 @@ def test_a_commit_in_three_chunks_hints_at_most_once_a_transaction(world: World,
 
 
 def test_a_follower_is_woken_and_acknowledges_what_is_done(world: World) -> None:
-    settle(world)
+    settle(world.engine)
     drain(world.engine, "f")
 
     def follow() -> list[str]:
         seen = []
-        for page in world.engine.feed.follow("f", seconds=PATIENCE_S, poll_s=0.05):
+        for page in world.engine.feed.follow("f", seconds=60, poll_s=0.05):
             seen += [row["item"] for row in page.rows]
             if len(seen) == 2:
                 break

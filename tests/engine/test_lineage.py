@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from pipeline_project.core.decisions import Verdict
 from pipeline_project.engine import actors
-from tests.world import NOON, World
+from tests.world import NOON, World, settle, until
 
 DAY = NOON.date()
-PATIENCE_S = 60
 LONG = {"ttl": {"hold": "10d"}}
 
 
@@ -83,11 +80,9 @@ def test_the_feed_stands_still_while_nothing_happens_that_a_cycle_could_use(deci
 
 def position_after(world: World, before: str) -> str:
     """Transactions are numbered for the whole server: writers of other databases may hold the horizon back for a moment."""
-    give_up = time.monotonic() + PATIENCE_S
-    while int(position := world.engine.inquiry.position()) <= int(before) or world.engine.feed.status()["waiting_rows"]:
-        assert time.monotonic() < give_up, "the feed never showed what was written"
-        time.sleep(0.05)
-    return position
+    settle(world.engine)
+    until(lambda: int(world.engine.inquiry.position()) > int(before))
+    return world.engine.inquiry.position()
 
 
 def test_two_engines_of_one_process_are_two_actors_and_a_run_is_one(decided: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +16,8 @@ from pipeline_project.engine.retention import Retention
 from pipeline_project.engine.upkeep import Upkeep
 from pipeline_project.store import audit_months, items
 from tests.store.planting import run
-from tests.world import World, entered
+from tests.world import World, entered, seal_everything
 
-PATIENCE_S = 60.0
 HOT = ("item_state", "item", "item_demand", "decision")
 
 
@@ -39,16 +37,8 @@ def hot(world: World) -> dict[str, int]:
 
 def archive(world: World, **lapse: float) -> int:
     world.advance(**(lapse or {"days": 1}))
-    seal_everything(world)
+    seal_everything(world.engine.audit)
     return world.engine.upkeep.sweep()["items_archived"]
-
-
-def seal_everything(world: World) -> None:
-    """No month leaves before it; and writers of the server's other databases may hold the horizon back for a moment."""
-    give_up = time.monotonic() + PATIENCE_S
-    while world.engine.audit.seal() and world.engine.audit.status()["unsealed"]:
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def completed(world: World, *keys: str) -> dict[str, int]:
@@ -374,7 +364,7 @@ def test_a_crash_between_export_and_drop_is_taken_up_again(shop: World, monkeypa
     completed(shop, "a")
     events = shop.events("a")
     shop.advance(days=40)
-    seal_everything(shop)
+    seal_everything(shop.engine.audit)
 
     def crash(*_: Any) -> None:
         raise KeyboardInterrupt

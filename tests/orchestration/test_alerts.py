@@ -15,7 +15,7 @@ from pipeline_project.orchestration import alerts, jobs
 from pipeline_project.orchestration.inprocess import ControlRoom
 from pipeline_project.orchestration.requests import POOL_TAG
 from tests.orchestration.conftest import TODAY
-from tests.world import World
+from tests.world import World, settle
 
 LOG = "pipeline_project.engine.alerts"
 BROKEN: list[dict[str, Any]] = [{"name": "over_allocated", "rows": 1, "examples": [{"key": "gate"}]}]
@@ -112,6 +112,7 @@ def test_a_run_that_does_not_end_is_an_alert_until_it_has(
 
 
 def test_the_watch_tells_of_what_waits_too_long_where_no_cycle_runs(contested: World, instance: dg.DagsterInstance) -> None:
+    settle(contested.engine)
     contested.advance(days=2)
     assert "begun" in watch(contested, instance)
     assert lasting(contested) == ["backlog_overlooked", "starving"]

@@ -8,9 +8,8 @@ import dagster as dg
 import pytest
 
 from pipeline_project.orchestration import versions
-from tests.engine.test_feed import settle
 from tests.orchestration.conftest import ALL, Materialize
-from tests.world import World
+from tests.world import World, settle
 
 
 def of_run(run: dg.ExecuteInProcessResult) -> dict[str, str]:
@@ -27,7 +26,7 @@ def test_a_world_that_comes_again_has_the_same_versions(materialize: Materialize
 
 
 def test_each_snapshot_observes_how_far_the_feed_had_come(materialize: Materialize, contested: World, instance: dg.DagsterInstance) -> None:
-    settle(contested)
+    settle(contested.engine)
     materialize(*ALL)
     (seen,) = instance.fetch_observations(dg.AssetKey("work_items"), limit=1).records
     assert seen.asset_observation
@@ -35,7 +34,7 @@ def test_each_snapshot_observes_how_far_the_feed_had_come(materialize: Materiali
 
 
 def test_what_the_snapshot_was_made_of_is_in_its_provenance(materialize: Materialize, contested: World) -> None:
-    settle(contested)
+    settle(contested.engine)
     position = contested.engine.inquiry.position()
     materialize("pending_items")
     tags = materialize("pending_items").asset_materializations_for_node("pending_items")[0].tags or {}

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pipeline_project.core.errors import DatabaseUnavailable
 from pipeline_project.store import postgres_binaries
 from pipeline_project.store.embedded import SUPERUSER, EmbeddedPostgres, find_binaries
 from pipeline_project.store.postgres_account import Account
+from tests.world import until
 
 # A process that uses the server until its standard input ends, or until it is killed.
 USER = """
@@ -86,14 +86,6 @@ def user(*arguments: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
 def postmaster_of(started: subprocess.Popen[str]) -> int:
     assert started.stdout
     return int(started.stdout.readline())
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Fail when the condition does not come true; how soon it does is no matter."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.02)
 
 
 def everything_of(state_dir: Path) -> list[tuple[int, str]]:

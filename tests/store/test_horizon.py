@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,10 +18,9 @@ from pipeline_project.store import catalog, feed, pools
 from pipeline_project.store.database import Database
 from tests.chaos.crashing import database_of_its_own
 from tests.store.planting import run
-from tests.world import entered
+from tests.world import entered, until
 
 SETTINGS: Final = {"max_prepared_transactions": "2", "wal_level": "logical", "max_replication_slots": "2", "max_wal_senders": "2"}
-PATIENCE_S: Final = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +53,6 @@ def superuser(database: Database) -> Iterator[sa.Connection]:
 def standing(database: Database) -> dict[str, Any]:
     with database.begin() as connection:
         return feed.horizon_state(connection)
-
-
-def until(true: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < give_up, "it does not come true"
-        time.sleep(0.05)
 
 
 def test_a_prepared_transaction_holds_feed_and_vacuum_and_is_named_with_what_to_do(

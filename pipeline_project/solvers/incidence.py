@@ -49,13 +49,21 @@ class Incidence(NamedTuple):
         """From the demands of each candidate. O(n + m + k)."""
         n, m, k = len(weights), len(capacities), len(resources)
         assert max(n, k) < 2**31, "candidates and demand rows have 32-bit numbers in the loops"
-        unit, parts = all_ones(quantities), halves(starts)
-        row_starts, holders, held = np.zeros(m + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
+        row_starts, parts = np.zeros(m + 1, np.int64), halves(starts)
         places = np.zeros((len(parts), m), np.int32)
         together([partial(_count, resources, int(starts[a]), int(starts[b]), place) for (a, b), place in zip(parts, places, strict=True)])
         lay_out(places, row_starts)
-        columns = starts, resources, quantities
-        together([partial(_fill, *columns, a, b, unit, place, holders, held) for (a, b), place in zip(parts, places, strict=True)])
+        return cls.laid_out(weights, starts, resources, quantities, capacities, places, row_starts)
+
+    @classmethod
+    def laid_out(
+        cls, weights: Int64, starts: Int64, resources: Int32, quantities: Int64, capacities: Int64, places: Int32, row_starts: Int64
+    ) -> Incidence:
+        """The same, where somebody has counted. places: int32[p, m], of the first holder of each resource, for each half; used up."""
+        columns, k, unit = (starts, resources, quantities), len(resources), all_ones(quantities)
+        holders, held = np.empty(k, np.int32), quantities if unit else np.empty(k, np.int64)
+        parts = zip(halves(starts), places, strict=True)
+        together([partial(_turn, *columns, a, b, unit, place, holders, held) for (a, b), place in parts])
         return cls(weights, starts, resources, quantities, capacities, row_starts, holders, held)
 
     def problem(self) -> PackingProblem:
@@ -130,7 +138,7 @@ def lay_out(counts: Int32, row_starts: Int64) -> None:
 
 
 @kernel(i8[::1], i4[::1], i8[::1], i8, i8, flag, i4[::1], i4[::1], i8[::1])
-def _fill(
+def _turn(
     starts: Int64, resources: Int32, quantities: Int64, first: int, last: int, unit: bool, place: Int32, holders: Int32, held: Int64
 ) -> None:
     """The second half of a counting sort: each holder to the next place of its resource. Where all is `unit`, `held` is so already."""

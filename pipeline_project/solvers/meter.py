@@ -9,6 +9,8 @@ from typing import Final
 from pipeline_project.solvers.solver import Budget
 
 SLICE: Final = 2_000_000  # steps between two looks at the clock: 5 to 30 ms, so that a time limit is kept to a fraction of a second
+HICCUP: Final = 0.02  # seconds that may be lost to anything: no measure of how fast these cores are
+SLOWEST: Final = 4.0  # of all the times as long as a rate says that we believe
 
 Clock = Callable[[], float]
 
@@ -21,14 +23,20 @@ class Meter:
         self._begin = 0.0 if budget.seconds is None else clock()
         self._deadline = None if budget.seconds is None else self._begin + budget.seconds
         self._ended: Callable[[], bool] = lambda: False
+        self._slowness = 1.0
         self.limit = budget.steps
         self.spent = 0
         self.struck = False
 
+    def compare(self, steps: int, per_second: int) -> None:
+        """Learn from all that was done since the beginning, where so many steps a second were usual: other rates fall short as far."""
+        if self._deadline is not None:
+            self._slowness = min(SLOWEST, max(1.0, (self.seconds_gone - HICCUP) * per_second / max(1, steps)))
+
     def phase(self, share: float, of_time: float | None = None) -> Meter:
         """A meter for a part of what is left, in steps and seconds alike unless `of_time` says otherwise; settle it with `close`."""
         part = Meter(Budget(steps=max(1, int(self.left * share)), seconds=None), self._clock)
-        part._ended = self._ended
+        part._ended, part._slowness = self._ended, self._slowness
         if self._deadline is not None:
             part._begin = self._clock()
             part._deadline = part._begin + (share if of_time is None else of_time) * (self._deadline - part._begin)
@@ -44,9 +52,9 @@ class Meter:
         self._ended = ended
 
     def reserve(self, seconds: float) -> None:
-        """Keep so much of the time, where there is a clock, for what comes after the search; never more than half of what is left."""
+        """Keep what takes so long on usual cores, where there is a clock, for after the search; never more than half of what is left."""
         if self._deadline is not None:
-            self._deadline -= max(0.0, min(seconds, (self._deadline - self._clock()) / 2))
+            self._deadline -= max(0.0, min(seconds * self._slowness, (self._deadline - self._clock()) / 2))
 
     @property
     def seconds_left(self) -> float | None:
@@ -97,13 +105,17 @@ class Meter:
         return not late
 
     def at_most(self, steps: int, per_second: int) -> int:
-        """Steps for one piece of work that will not look at the clock and does so many in a second: fewer where time is short."""
+        """Steps for one piece of work that looks at no clock and does so many a second on usual cores: fewer where time is short."""
         allowed = min(steps, self.left)
         if self._deadline is None:
             return allowed
-        by_clock = int(max(0.0, self._deadline - self._clock()) * per_second)
+        by_clock = int(max(0.0, self._deadline - self._clock()) * per_second / self._slowness)
         self.struck |= by_clock < allowed
         return min(allowed, by_clock)
+
+    def seconds_for(self, steps: int, per_second: int) -> float:
+        """What such work takes here."""
+        return steps / per_second * self._slowness
 
     def slice(self) -> int:
         """Steps that may be spent before the next call; 0 = stop."""

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
+REDUCED_PER_SECOND: Final = 30_000_000  # candidates and demands, by `reduce`
 SECONDS_TO_END_A_ROW: Final = 6e-8  # of certificate and verification, for each candidate and demand
 
 
@@ -61,9 +62,10 @@ def solve_and_verify(
 ) -> tuple[Selection, list[Violation]]:
     """The same, and what the verifier found wrong with it: nothing, as far as we know."""
     _check(problem, start)
-    meter = Meter(budget)
-    meter.reserve(0.02 + SECONDS_TO_END_A_ROW * (problem.n + len(problem.resources)))
+    meter, rows = Meter(budget), problem.n + len(problem.resources)
     reduced = reduce(problem)
+    meter.compare(rows, REDUCED_PER_SECOND)
+    meter.reserve(0.02 + SECONDS_TO_END_A_ROW * rows)
     run = Solve(reduced.inc, meter, seed, competitors() if rivals is None else rivals, params)
     run.run(*_in_reduced_numbers(problem, reduced, start))
     return _checked(problem, _certified(problem, reduced, run, meter, seed), budget, seed)

@@ -182,6 +182,23 @@ def reduced_weights(inc: Incidence, y: Floats, out: Floats) -> None:
             out[c] -= inc.quantities[e] * y[inc.resources[e]]
 
 
+@kernel(INCIDENCE, returns=f8)
+def fair_value(inc: Incidence) -> float:
+    """What a selection is worth that takes of each candidate as much as all who want the same can have: no prices bound below it."""
+    share, value = np.empty(len(inc.capacities)), 0.0
+    for r in range(len(inc.capacities)):
+        wanted = 0.0
+        for h in range(inc.row_starts[r], inc.row_starts[r + 1]):
+            wanted += inc.held[h]
+        share[r] = min(1.0, inc.capacities[r] / max(1.0, wanted))
+    for c in range(len(inc.weights)):
+        least = 1.0
+        for e in range(inc.starts[c], inc.starts[c + 1]):
+            least = min(least, share[inc.resources[e]])
+        value += least * inc.weights[c]
+    return value
+
+
 @kernel(INCIDENCE, f8[::1], f8[::1])
 def _cap(inc: Incidence, prices: Floats, out: Floats) -> None:
     """Prices without what is below nothing, or above what makes some holder of the resource worth its own demand of it."""

@@ -65,33 +65,23 @@ def _restrict(
     together([partial(_survivors, *columns, capacities, members, *part, small, unit, demand[i], rows[i]) for i, part in enumerate(parts)])
 
     candidates = np.flatnonzero(members)
-    number, row_starts = np.empty(m, np.int32), np.zeros(m + 1, np.int64)
-    places, begins = np.empty((len(parts), m), np.int32), np.zeros(len(parts) + 1, np.int64)
-    kept = _number(capacities, unit, demand, rows, number, places, begins, row_starts)
-    if same is not None and (kept, len(candidates)) == (m, len(members)):
-        return Reduced(inc=same, candidates=candidates, resources=np.arange(m))
-    k = int(begins[-1])
-    new_starts, new_resources, new_quantities = np.zeros(len(candidates) + 1, np.int64), np.empty(k, np.int32), np.ones(k, np.int64)
-    holders, held = np.empty(k, np.int32), np.ones(k, np.int64)
-    new, turned = (new_starts, new_resources, new_quantities), (holders, held)
+    number, row_starts, begins = np.empty(m, np.int32), np.zeros(m + 1, np.int64), np.zeros(len(parts) + 1, np.int64)
+    kept = _number(capacities, unit, demand, rows, number, begins, row_starts)
+    if (kept, len(candidates)) == (m, len(members)):
+        whole = Incidence.laid_out(weights, *columns, capacities, rows, row_starts) if same is None else same
+        return Reduced(inc=whole, candidates=candidates, resources=np.arange(m))
+    k, ones = int(begins[-1]), quantities  # where all is `unit`, a part of its quantities is as good as a copy
+    new = np.zeros(len(candidates) + 1, np.int64), np.empty(k, np.int32), ones[:k] if unit else np.empty(k, np.int64)
+    turned = np.empty(k, np.int32), ones[:k] if unit else np.empty(k, np.int64)
     bounds = np.searchsorted(candidates, [begin for begin, _ in parts] + [len(members)]).tolist()
     together(
         [
-            partial(_copy, *columns, candidates, number, bounds[i], bounds[i + 1], unit, int(begins[i]), places[i], *new, *turned)
+            partial(_copy, *columns, candidates, number, bounds[i], bounds[i + 1], unit, int(begins[i]), rows[i], *new, *turned)
             for i in range(len(parts))
         ]
     )
     survive = np.flatnonzero(number >= 0)
-    inc = Incidence(
-        weights=weights[candidates],
-        starts=new_starts,
-        resources=new_resources,
-        quantities=new_quantities,
-        capacities=capacities[survive],
-        row_starts=row_starts[: kept + 1].copy(),
-        holders=holders,
-        held=held,
-    )
+    inc = Incidence(weights[candidates], *new, capacities[survive], row_starts[: kept + 1].copy(), *turned)
     return Reduced(inc=inc, candidates=candidates, resources=survive)
 
 
@@ -122,12 +112,11 @@ def _survivors(
                     demand[resources[e]] += quantities[e]  # all of it fits int64: checked at the problem's birth
 
 
-@kernel(i8[::1], flag, i8[:, ::1], i4[:, ::1], i4[::1], i4[:, ::1], i8[::1], i8[::1], returns=i8)
-def _number(
-    capacities: Int64, unit: bool, demand: Int64, rows: Int32, number: Int32, places: Int32, begins: Int64, row_starts: Int64
-) -> int:
+@kernel(i8[::1], flag, i8[:, ::1], i4[:, ::1], i4[::1], i8[::1], i8[::1], returns=i8)
+def _number(capacities: Int64, unit: bool, demand: Int64, rows: Int32, number: Int32, begins: Int64, row_starts: Int64) -> int:
     """Number the resources that can bind (-1: cannot), and lay out their holders, part by part. Returns how many there are.
 
+    rows    int32[p, m]   how many demand each, of each part; becomes the places of the first of them, in the new numbers
     begins  int64[p + 1]  with how many demands of such resources each part begins, and all of them end
     """
     parts, kept, total = len(rows), 0, 0
@@ -139,9 +128,8 @@ def _number(
         if wanted > capacities[r]:
             number[r] = kept
             for part in range(parts):
-                places[part, kept] = total
-                total += rows[part, r]
                 begins[part + 1] += rows[part, r]
+                total, rows[part, kept] = total + rows[part, r], total
             kept += 1
             row_starts[kept] = total
     for part in range(parts):

@@ -32,7 +32,7 @@ from pipeline_project.solvers.merging import best_of
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.price_iterations import bound_of
-from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, find_prices, reduced_weights
+from pipeline_project.solvers.prices import ExactPrices, PricesParams, exact_prices, fair_value, find_prices, reduced_weights
 from pipeline_project.solvers.rivals import Rival, still_open, tasks_for
 from pipeline_project.solvers.solver import Bools, Floats
 from pipeline_project.solvers.sorting import descending_by
@@ -46,7 +46,8 @@ class PortfolioParams:
     """Shares of what is left when a stage begins; what it leaves over goes to the next.
 
     prices           the bound, the start and the proofs hang on them
-    prices_sparse    the same where a sparse kernel has decided most
+    prices_few       the same where a sparse kernel has decided most, or no prices can come near
+    far              prices cannot come near what is selected where even they would allow so many times as much
     small            search of the small components; most end after microseconds
     small_most       of the candidates in small components: these come before cuts
     special          what components of a special shape may cost
@@ -58,7 +59,8 @@ class PortfolioParams:
     """
 
     prices: float = 0.25
-    prices_sparse: float = 0.05
+    prices_few: float = 0.05
+    far: float = 3.0
     small: float = 0.5
     small_most: float = 0.5
     special: float = 0.4
@@ -75,6 +77,7 @@ ROWS_PER_SECOND: Final = 10_000_000  # of demands cut out and looked at for a sp
 HURRY_PER_SECOND: Final = 500_000  # candidates: with less time than this gives them, plain orders have to wait
 START_ROWS_PER_SECOND: Final = 6_000_000  # of demands, from prices to a start that has settled
 SEARCH_ROWS_PER_SECOND: Final = 4_000_000  # of demands, until both walks have settled
+DEMANDS_TO_SETTLE: Final = 8  # of each candidate on average, at most
 LARGE: Final = 150_000  # demands from which a start is worth settling before there is a core to walk in
 SPECIAL_MAX: Final = 256  # components beyond are too small to matter one by one
 SECONDS_TO_CHECK_A_PAIR: Final = 2e-7  # of a clique, by the verifier
@@ -110,7 +113,7 @@ class Solve:
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
             self._start_small(warm)
-            self._start_priced(self._params.prices_sparse if decided else self._params.prices, warm)
+            self._start_priced(warm, few=decided)
             self._prove_small()
             self._settle_special()
             self._search()
@@ -120,6 +123,10 @@ class Solve:
     def _hurried(self) -> bool:
         """Whether plain orders would take the time of a priced start, which is worth far more: then they come last, if at all."""
         return self._meter.at_most(self._inc.n, HURRY_PER_SECOND) < self._inc.n
+
+    def _far(self) -> bool:
+        """Whether all bounds by prices of the problem's own rows are far above what is selected: then they are not worth much time."""
+        return bool(self.standing.chosen.any()) and fair_value(self._inc) > self._params.far * self.standing.total_value
 
     def _start_given(self, start: Int64 | None) -> None:
         if start is not None:  # first, so that only what is strictly better replaces it
@@ -143,7 +150,7 @@ class Solve:
         self._meter.close(part)
         if len(reduced.weights) > params.kernel_max * inc.n:
             return False
-        part = self._meter.phase(1 - params.prices_sparse)
+        part = self._meter.phase(1 - params.prices_few)
         inner = Solve(_kernel_incidence(reduced), part, self._seed, self._rivals, params, kernel=True)
         inner.run(np.flatnonzero(reduced.project(standing.chosen)))
         self._meter.close(part)
@@ -160,9 +167,12 @@ class Solve:
             self._meter.close(part)
             self._prove_small()
 
-    def _start_priced(self, share: float, warm: Start | None) -> None:
+    def _start_priced(self, warm: Start | None, *, few: bool) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
-        if self._meter.seconds_left is not None and self._meter.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k:
+        far = self._far()
+        share = self._params.prices_few if few or far else self._params.prices
+        needed = self._meter.phase(share) if far else self._meter
+        if needed.seconds_left is not None and needed.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k:
             self.standing.offer(exchange(self._inc, self.standing.chosen, self._meter), "greedy")  # prices would come too late
         elif len(self.standing.open()):
             part = self._meter.phase(share, self._time_for_prices(share))
@@ -196,8 +206,14 @@ class Solve:
         left = self._meter.seconds_left
         if left is None:
             return share
-        rest = left - self._inc.k / START_ROWS_PER_SECOND
-        return share if rest - self._inc.k / SEARCH_ROWS_PER_SECOND > share * left else max(0.0, rest / left)
+        rest = left - self._meter.seconds_for(self._inc.k, START_ROWS_PER_SECOND)
+        searching = self._meter.seconds_for(self._rows_to_settle, SEARCH_ROWS_PER_SECOND)
+        return share if rest - searching > share * left else max(0.0, rest / left)
+
+    @property
+    def _rows_to_settle(self) -> int:
+        """Where candidates demand very much, few of them can be chosen: most demands are met in passing."""
+        return min(self._inc.k, DEMANDS_TO_SETTLE * self._inc.n)
 
     def _prove_small(self) -> None:
         """Search the components that are small enough to be proven optimal one and all."""
@@ -228,7 +244,7 @@ class Solve:
 
     def _search(self) -> None:
         """Local search in the components that are still open, beside it the competitors that accept any of them."""
-        if self._meter.at_most(self._inc.k, SEARCH_ROWS_PER_SECOND) < self._inc.k:  # it could not even settle
+        if self._meter.at_most(self._rows_to_settle, SEARCH_ROWS_PER_SECOND) < self._rows_to_settle:  # it could not even settle
             return
         teams = [(competitor, tasks_for(competitor, self.standing, self._meter)) for competitor in self._rivals]
         if any(tasks for _, tasks in teams):

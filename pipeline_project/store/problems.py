@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 from pipeline_project.core.changes import positions
 from pipeline_project.core.errors import Refused, UsageError
 from pipeline_project.core.packing import Int32, Int64, PackingProblem
+
+BATCH: Final = 1 << 14  # rows: what a core can keep at hand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,9 @@ def read_problem(directory: Path) -> ProblemFiles:
         numbered = other_core.submit(_numbered, wanted)
         candidate, found = positions(ids, owner)
         mentioned, resource = numbered.result()
-    free = np.ones(len(mentioned), np.int64)
+    del wanted  # new memory costs more than all that is done here: what is no longer needed is to be used again
     at, is_known = positions(known, mentioned)
-    free[is_known] = capacities[at[is_known]]
+    free = capacities[at] if is_known.all() else np.where(is_known, np.append(capacities, 1)[at], 1)
     if not found.all():
         stranger = int(owner[np.argmin(found)])
         raise Refused(
@@ -101,13 +104,27 @@ def _columns(path: Path, *names: str) -> list[Int64]:
             f"{path}: expected columns {', '.join(names)}, found {', '.join(present) or 'none'}; missing: {', '.join(missing)}"
         )
     with _readable(path):
-        table = file.read(columns=list(names))
-    return [_whole_numbers(table[name], f"{path.name}: {name}") for name in names]
+        plain = _int64_columns(file, names)
+        return plain or [_whole_numbers(file.read(columns=[name])[name], f"{path.name}: {name}") for name in names]
+
+
+def _int64_columns(file: pq.ParquetFile, names: Sequence[str]) -> list[Int64] | None:
+    """The columns, read in batches, so that hardly more memory is touched than they need; None where not all is int64."""
+    if any(file.schema_arrow.field(name).type != pa.int64() for name in names):
+        return None
+    columns, at = [np.empty(file.metadata.num_rows, np.int64) for _ in names], 0
+    for batch in file.iter_batches(BATCH, columns=list(names)):
+        for name, column in zip(names, columns, strict=True):
+            if batch[name].null_count:
+                return None
+            column[at : at + len(batch)] = np.from_dlpack(batch[name])
+        at += len(batch)
+    return columns
 
 
 def _opened(path: Path) -> pq.ParquetFile:
     with _readable(path):
-        return pq.ParquetFile(path, pre_buffer=True)  # `read_table` would import pandas too
+        return pq.ParquetFile(path)  # `read_table` would import pandas too
 
 
 @contextmanager
@@ -163,4 +180,8 @@ def _numbered(ids: Int64) -> tuple[Int64, Int64 | Int32]:
     present = np.zeros(span, np.bool_)
     offset = ids - least if least else ids
     present[offset] = True
-    return np.flatnonzero(present) + least, (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]
+    number = np.cumsum(present, dtype=np.int32)
+    number -= 1
+    distinct = np.flatnonzero(present)
+    distinct += least
+    return distinct, number[offset]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_project.solvers.meter import SLICE, Meter
+from pipeline_project.solvers.meter import HICCUP, SLICE, Meter
 from pipeline_project.solvers.solver import Budget
 
 
@@ -55,3 +55,23 @@ def test_a_solver_with_its_own_meter_gets_what_is_left_after_its_beginnings() ->
     assert meter.budget(seconds_to_begin=0.5) == Budget(steps=10, seconds=1.5)
     assert meter.budget(seconds_to_begin=2.0) is None
     assert meter.struck
+
+
+def test_slow_cores_are_asked_for_less_where_no_clock_can_stop_them() -> None:
+    clock = Clock()
+    meter = Meter(Budget(steps=10_000, seconds=10.0), clock)
+    clock.now = 2.0 + HICCUP
+    meter.compare(1_000, 1_000)  # usually a second's work
+    clock.now = 5.0
+    assert (meter.at_most(10_000, 100), meter.phase(0.5).at_most(10_000, 100)) == (250, 125)
+    meter.reserve(1.0)
+    assert meter.seconds_left == 3.0
+
+
+def test_fast_cores_and_a_hiccup_change_no_rate() -> None:
+    clock = Clock()
+    meter = Meter(Budget(steps=10_000, seconds=10.0), clock)
+    clock.now = HICCUP
+    meter.compare(1, 1_000)
+    clock.now = 5.0
+    assert meter.at_most(10_000, 100) == 500

@@ -13,7 +13,7 @@ from pipeline_project.core.verification import dual_bound
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.meter import Meter
-from pipeline_project.solvers.prices import component_bounds, exact_prices, find_prices
+from pipeline_project.solvers.prices import component_bounds, exact_prices, fair_value, find_prices
 from pipeline_project.solvers.solver import Budget
 from tests.solvers.packing_problems import best_value, problem_of, random_problem, small_problems
 
@@ -58,3 +58,15 @@ def test_prices_that_would_overflow_are_called_unsafe() -> None:
     inc = Incidence.of(problem_of([huge, huge], [(0, 0, 1), (1, 0, 1), (1, 1, huge)], [1, huge]))
     assert not exact_prices(inc, np.array([float(huge), float(huge)])).safe
     assert exact_prices(Incidence.of(problem_of([5, 5], [(0, 0, 1), (1, 0, 1)], [1])), np.ones(1)).safe
+
+
+@settings(deadline=None, max_examples=60)
+@given(problem=small_problems(weight_max=10**6))
+def test_no_prices_bound_below_what_everybody_could_have_a_fair_share_of(problem: PackingProblem) -> None:
+    inc = Incidence.of(problem)
+    assert fair_value(inc) <= find_prices(inc, Meter(Budget(steps=10**7))).bound + 1e-6
+
+
+def test_of_two_who_want_the_same_each_has_a_fair_share_of_half() -> None:
+    inc = Incidence.of(problem_of([10, 20, 40], [(0, 0, 1), (1, 0, 1), (1, 1, 1), (2, 1, 1), (2, 2, 1)], [1, 1, 1]))
+    assert fair_value(inc) == 35.0

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 get_ready()  # with the import, not out of the budget of the first solve
 DEFAULT_STEPS: Final = 2_000_000_000  # ten seconds or so of two cores, when nothing ends the search earlier
 
-REDUCED_PER_SECOND: Final = 30_000_000  # candidates and demands, by `reduce`
+REDUCED_PER_SECOND: Final = 40_000_000  # candidates and demands, by `reduce`
 SECONDS_TO_END_A_ROW: Final = 6e-8  # of certificate and verification, for each candidate and demand
 
 

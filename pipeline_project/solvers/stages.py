@@ -46,8 +46,8 @@ class PortfolioParams:
     """Shares of what is left when a stage begins; what it leaves over goes to the next.
 
     prices           the bound, the start and the proofs hang on them
-    prices_few       the same where a sparse kernel has decided most, or no prices can come near
-    far              prices cannot come near what is selected where even they would allow so many times as much
+    prices_sparse    the same where a sparse kernel has decided most
+    far              prices that bound at so many times what is selected at best are not worth more than their share of the time
     small            search of the small components; most end after microseconds
     small_most       of the candidates in small components: these come before cuts
     special          what components of a special shape may cost
@@ -59,7 +59,7 @@ class PortfolioParams:
     """
 
     prices: float = 0.25
-    prices_few: float = 0.05
+    prices_sparse: float = 0.05
     far: float = 3.0
     small: float = 0.5
     small_most: float = 0.5
@@ -113,7 +113,7 @@ class Solve:
         decided = not self._is_kernel and self._decide_sparse()
         if self._meter.affords(0):
             self._start_small(warm)
-            self._start_priced(warm, few=decided)
+            self._start_priced(self._params.prices_sparse if decided else self._params.prices, warm)
             self._prove_small()
             self._settle_special()
             self._search()
@@ -125,7 +125,7 @@ class Solve:
         return self._meter.at_most(self._inc.n, HURRY_PER_SECOND) < self._inc.n
 
     def _far(self) -> bool:
-        """Whether all bounds by prices of the problem's own rows are far above what is selected: then they are not worth much time."""
+        """Whether no prices of the problem's own rows come near what is selected: only cuts could, where there is time for them."""
         return bool(self.standing.chosen.any()) and fair_value(self._inc) > self._params.far * self.standing.total_value
 
     def _start_given(self, start: Int64 | None) -> None:
@@ -150,7 +150,7 @@ class Solve:
         self._meter.close(part)
         if len(reduced.weights) > params.kernel_max * inc.n:
             return False
-        part = self._meter.phase(1 - params.prices_few)
+        part = self._meter.phase(1 - params.prices_sparse)
         inner = Solve(_kernel_incidence(reduced), part, self._seed, self._rivals, params, kernel=True)
         inner.run(np.flatnonzero(reduced.project(standing.chosen)))
         self._meter.close(part)
@@ -167,13 +167,13 @@ class Solve:
             self._meter.close(part)
             self._prove_small()
 
-    def _start_priced(self, warm: Start | None, *, few: bool) -> None:
+    def _start_priced(self, share: float, warm: Start | None) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
-        far = self._far()
-        share = self._params.prices_few if few or far else self._params.prices
-        needed = self._meter.phase(share) if far else self._meter
-        if needed.seconds_left is not None and needed.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k:
-            self.standing.offer(exchange(self._inc, self.standing.chosen, self._meter), "greedy")  # prices would come too late
+        worth = self._meter.phase(share if self._far() else 1.0)
+        late = worth.seconds_left is not None and worth.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k
+        self._meter.close(worth)
+        if late:
+            self.standing.offer(exchange(self._inc, self.standing.chosen, self._meter), "greedy")
         elif len(self.standing.open()):
             part = self._meter.phase(share, self._time_for_prices(share))
             tightened = tightened_prices(self._inc, part, warm=None if warm is None else warm.prices / warm.price_scale)

@@ -14,6 +14,7 @@ from pipeline_project.bench import families
 from pipeline_project.core.packing import Int64, PackingProblem
 from pipeline_project.core.verification import dual_bound, verify
 from pipeline_project.solvers import sorting, stages, two_cores
+from pipeline_project.solvers.cuts import tightened_prices
 from pipeline_project.solvers.exchange import exchange
 from pipeline_project.solvers.greedy import pack, plain_ranks
 from pipeline_project.solvers.incidence import Incidence
@@ -161,3 +162,17 @@ def test_prices_that_would_come_too_late_are_not_begun_and_the_plain_start_settl
     assert not found.certificate.reproducible, "the clock decided"
     assert found.certificate.value > plain
     assert verify(problem, found) == []
+
+
+@pytest.mark.parametrize(("far", "priced"), [(3.0, False), (float("inf"), True)])
+def test_prices_that_cannot_come_near_are_not_waited_for_beyond_their_share_of_the_time(
+    far: float, priced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, asked = families.dense(400, 1), []
+    monkeypatch.setattr(stages, "START_ROWS_PER_SECOND", len(problem.resources))  # a second of two, of which a quarter is for prices
+    monkeypatch.setattr(stages, "tightened_prices", lambda *a, **k: (asked.append(True), tightened_prices(*a, **k))[1])
+    budget = Budget(steps=10**12, seconds=2.0)
+    selection = solve(problem, budget, 1, params=stages.PortfolioParams(far=far))
+    assert bool(asked) == priced
+    assert selection.certificate.solvers == {"search": problem.n}
+    assert not verify(problem, selection)

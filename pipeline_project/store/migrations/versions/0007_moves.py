@@ -1,4 +1,4 @@
-"""Claims and moves in fewer statements, and a clock that is cheaper to ask."""
+"""Claims and moves in fewer statements."""
 
 from pathlib import Path
 

@@ -1,9 +1,4 @@
--- The same moves in fewer statements: a turn of an executor with ten items spends more on beginning and ending statements than on its rows.
-
--- The only clock, as in 0001, but every name written in full instead of a search_path that is set and reset for each call: half its cost,
--- and a claim asks it five times. Still not free: where many rows are judged, `(select pipeline.now())`, which is asked once.
-create or replace function pipeline.now() returns timestamptz language sql stable parallel safe
-  as $$ select coalesce((select c.at from pipeline.clock c), pg_catalog.clock_timestamp()) $$;
+-- The same claims and moves in fewer statements: of the 0.9 ms of the server that a turn with ten items takes, 0.6 do not depend on their number.
 
 -- As in 0002, with one look instead of four before the claim.
 create or replace function pipeline.claim(
@@ -43,14 +38,12 @@ begin
   end if;
   perform set_config('pipeline.actor', executor, true);
   if request is not null then
-    -- The same request twice at once: the second waits until the first is committed, and then sees what it got. By the request: the
-    -- zero keeps the planner from all the leases that live, or have just ended.
+    -- The same request twice at once: the second waits until the first is committed, and then sees what it got.
     perform pg_advisory_xact_lock(hashtextextended(request, me));
     return query
       select k.key, s.token, i.payload, s.lease_until, s.attempts
         from item_state s join item_key k using (item_id) join item i using (item_id, revision)
-       where s.executor_id = me and s.detail ->> 'request' = request and s.state = 'claimed'
-         and s.lease_until + interval '0' > (select pipeline.now())
+       where s.executor_id = me and s.detail ->> 'request' = request and s.state = 'claimed' and s.lease_until > (select pipeline.now())
        order by s.rank, s.item_id;
     if found then
       return;

@@ -156,13 +156,14 @@ select p.name as pool, w.starving, w.longest_s, w.starving_keys, w.overlooked, w
            coalesce((array_agg(key order by waited_s desc, key) filter (where starving))[1:10], '{}') as starving_keys,
            count(*) filter (where overlooked) as overlooked, coalesce(max(waited_s) filter (where overlooked), 0) as oldest_s,
            coalesce((array_agg(key order by waited_s desc, key) filter (where overlooked))[1:10], '{}') as overlooked_keys
-      from (select k.key, extract(epoch from t.at - r.ready_at)::bigint as waited_s,
-                   r.ready_at <= t.at - make_interval(secs => u.max_wait_s)
+      from (select k.key, extract(epoch from (select pipeline.now()) - r.ready_at)::bigint as waited_s,
+                   r.ready_at <= (select pipeline.now()) - make_interval(secs => u.max_wait_s)
                      and not exists (select from pipeline.decision d where d.item_id = s.item_id and d.verdict = 'selected') as starving,
-                   r.ready_at <= t.at - make_interval(secs => u.max_age_s)
+                   r.ready_at <= (select pipeline.now()) - make_interval(secs => u.max_age_s)
                      and r.ready_at > coalesce((select max(c.planned_at) from pipeline.cycle c where c.pool_id = p.pool_id), '-infinity') as overlooked
-              from pipeline.item_state s join pipeline.item_key k using (item_id), (select pipeline.now() as at) t,
+              from pipeline.item_state s join pipeline.item_key k using (item_id),
                    lateral (select greatest(k.submitted_at, s.not_before) as ready_at) r
-             where s.pool_id = p.pool_id and s.state = 'pending' and r.ready_at <= t.at - make_interval(secs => least(u.max_wait_s, u.max_age_s))
+             where s.pool_id = p.pool_id and s.state = 'pending'
+               and r.ready_at <= (select pipeline.now()) - make_interval(secs => least(u.max_wait_s, u.max_age_s))
            ) judged) w
  where p.status = 'active';

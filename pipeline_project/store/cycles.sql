@@ -108,7 +108,7 @@ select cycle_key from pipeline.cycle
 select cycle_key from pipeline.cycle c
  where pool_id = :pool_id and not artifact_dropped and status not in ('committing', 'rolling_back')
  group by cycle_key
-having max(coalesce(published_at, closed_at, planned_at)) < pipeline.now() - make_interval(secs => :age_s)
+having max(coalesce(published_at, closed_at, planned_at)) < (select pipeline.now()) - make_interval(secs => :age_s)
    and not exists (
      select from pipeline.decision d
        join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id and s.state in ('selected', 'claimed')

@@ -4,9 +4,10 @@ select count(*) from (
   select from pipeline.item_state where item_id = any (cast(:ids as bigint[])) order by item_id for no key update) locked;
 
 -- name: read_items
--- A new statement, so that state, version and the clock are those of after the wait.
-select item_id, version, coalesce(expires_at <= t.at, false)::int as expired
-  from pipeline.item_state, (select pipeline.now() as at) t
+-- A new statement, so that state, version and the clock are those of after the wait. The clock by a subquery of its own, here and
+-- everywhere: else it is asked for each row anew, which costs more than reading the row.
+select item_id, version, coalesce(expires_at <= (select pipeline.now()), false)::int as expired
+  from pipeline.item_state
  where item_id = any (cast(:ids as bigint[])) order by item_id;
 
 -- name: lock_resources
@@ -20,8 +21,8 @@ select resource_id, capacity - in_use - spent as free from pipeline.resource
 -- name: select_items
 update pipeline.item_state s
    set state = 'selected', version = s.version + 1, cycle_id = :cycle_id, rank = u.rank, not_before = null,
-       hold_until = t.at + make_interval(secs => :hold_s), reason = 'selected', detail = null
-  from unnest(cast(:ids as bigint[]), cast(:ranks as bigint[])) as u (item_id, rank), (select pipeline.now() as at) t
+       hold_until = (select pipeline.now()) + make_interval(secs => :hold_s), reason = 'selected', detail = null
+  from unnest(cast(:ids as bigint[]), cast(:ranks as bigint[])) as u (item_id, rank)
  where s.item_id = u.item_id;
 
 -- name: expired_among

@@ -43,14 +43,14 @@ select p.name from pipeline.cycle c join pipeline.pool p using (pool_id)
 -- name: backlog
 select count(*) as pending, min(k.submitted_at) as oldest, extract(epoch from pipeline.now() - min(k.submitted_at))::bigint as oldest_age_s
   from pipeline.item_state s join pipeline.item_key k using (item_id)
- where s.pool_id = :pool_id and s.state = 'pending' and (s.not_before is null or s.not_before <= pipeline.now());
+ where s.pool_id = :pool_id and s.state = 'pending' and (s.not_before is null or s.not_before <= (select pipeline.now()));
 
 -- name: starving
 -- What has been ready to be selected for longer than it should, and never was.
-select k.key, extract(epoch from t.at - greatest(k.submitted_at, s.not_before))::bigint as waited_s
-  from pipeline.item_state s join pipeline.item_key k using (item_id), (select pipeline.now() as at) t
+select k.key, extract(epoch from (select pipeline.now()) - greatest(k.submitted_at, s.not_before))::bigint as waited_s
+  from pipeline.item_state s join pipeline.item_key k using (item_id)
  where s.pool_id = :pool_id and s.state = 'pending'
-   and greatest(k.submitted_at, s.not_before) <= t.at - make_interval(secs => :longer_than_s)
+   and greatest(k.submitted_at, s.not_before) <= (select pipeline.now()) - make_interval(secs => :longer_than_s)
    and not exists (select from pipeline.decision d where d.item_id = s.item_id and d.verdict = 'selected')
  order by waited_s desc, k.key limit :most;
 
@@ -58,8 +58,8 @@ select k.key, extract(epoch from t.at - greatest(k.submitted_at, s.not_before)):
 -- What became ready after the newest cycle was planned: how many, and for how long the first of them has waited for one.
 select count(*) as items, coalesce(extract(epoch from max(w.at - w.ready_at)), 0)::bigint as oldest_age_s,
        (array_agg(w.key order by w.ready_at, w.key))[1] as first
-  from (select k.key, greatest(k.submitted_at, s.not_before) as ready_at, t.at
-          from pipeline.item_state s join pipeline.item_key k using (item_id), (select pipeline.now() as at) t
+  from (select k.key, greatest(k.submitted_at, s.not_before) as ready_at, (select pipeline.now()) as at
+          from pipeline.item_state s join pipeline.item_key k using (item_id)
          where s.pool_id = :pool_id and s.state = 'pending') w
  where w.ready_at <= w.at
    and w.ready_at > coalesce((select max(c.planned_at) from pipeline.cycle c where c.pool_id = :pool_id), '-infinity');

@@ -12,7 +12,7 @@ analyze pg_temp.staged_item;
 
 -- name: refuse_expired
 delete from pg_temp.staged_item where expires_at <= (select pipeline.now())
-returning line, key, 'expires_at' as field, 'a time after ' || pipeline.now() as expected, expires_at::text as found;
+returning line, key, 'expires_at' as field, 'a time after ' || (select pipeline.now()) as expected, expires_at::text as found;
 
 -- name: add_bundles
 -- One whose members were all refused has no size yet.

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
-from pipeline_project.store import history, statements
+from pipeline_project.store import columns, history, statements
 from pipeline_project.store.columns import Bigints
 from pipeline_project.store.pools import Pool
 
@@ -63,14 +64,14 @@ def release(connection: sa.Connection, ids: Sequence[int], *, reason: str, not_b
 
 def cancel(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
     """pending, selected, claimed -> cancelled; the unclaimed rest of a bundle goes with it. Ids that moved."""
-    locked = lock(connection, ids, mates=True)
-    return _with_broken_bundles(connection, locked, _ids(connection, "cancel", ids, reason=reason))
+    lock(connection, ids)
+    return _with_broken_bundles(connection, _ids(connection, "cancel", ids, reason=reason))
 
 
 def cancel_pending(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
     """pending -> cancelled on behalf of the source, which may bring them back; ids that moved."""
-    locked = lock(connection, ids, mates=True)
-    return _with_broken_bundles(connection, locked, _ids(connection, "cancel_pending", ids, reason=reason))
+    lock(connection, ids)
+    return _with_broken_bundles(connection, _ids(connection, "cancel_pending", ids, reason=reason))
 
 
 def expire_due(connection: sa.Connection, *, most: int) -> list[int]:
@@ -80,8 +81,8 @@ def expire_due(connection: sa.Connection, *, most: int) -> list[int]:
 
 def release_lapsed_holds(connection: sa.Connection, *, most: int) -> list[int]:
     """selected -> pending where nobody claimed in time."""
-    locked = lock(connection, connection.scalars(SQL["holds_run_out"], {"most": most}).all(), mates=True)
-    return release(connection, _ids(connection, "still_run_out", [row.item_id for row in locked]), reason="hold expired")
+    locked = lock(connection, connection.scalars(SQL["holds_run_out"], {"most": most}).all())
+    return release(connection, _ids(connection, "still_run_out", locked), reason="hold expired")
 
 
 def revive(
@@ -105,7 +106,7 @@ def revive(
 
 def quarantine(connection: sa.Connection, ids: Sequence[int], *, reason: str) -> list[int]:
     """pending, selected -> quarantined, with the unclaimed rest of a bundle; a selected one is released first. Ids that moved."""
-    locked = [row.item_id for row in lock(connection, ids, mates=True)]
+    locked = lock(connection, ids)
     _ids(connection, "release", locked, reason=reason, not_before=None)
     return _ids(connection, "quarantine", locked, reason=reason)
 
@@ -123,7 +124,7 @@ def members(connection: sa.Connection, bundle_id: int) -> list[dict[str, Any]]:
 
 def held_by(connection: sa.Connection, cycle_id: int, *, after: int, most: int) -> list[int]:
     """Ids of the selected and claimed items of a cycle, in id order, from `after` on."""
-    return list(connection.scalars(SQL["of_cycle"], {"cycle_id": cycle_id, "after": after, "most": most}).all())
+    return _column(connection, "of_cycle", {"cycle_id": cycle_id, "after": after, "most": most})
 
 
 def source_keys(connection: sa.Connection, pool: Pool) -> set[str]:
@@ -131,24 +132,23 @@ def source_keys(connection: sa.Connection, pool: Pool) -> set[str]:
     return set(connection.scalars(SQL["source_keys"], {"pool_id": pool.pool_id}))
 
 
-def lock(connection: sa.Connection, ids: Sequence[int], *, mates: bool = False) -> Sequence[Any]:
-    """Lock items (and bundle mates) in id order: rows of item_id, state, version, bundle_id."""
-    if not ids:
-        return []
-    if mates:
-        ids = connection.scalars(SQL["with_mates"], {"ids": Bigints.of(ids)}).all()
-    return connection.execute(SQL["lock"], {"ids": Bigints.of(ids)}).all()
+def lock(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Lock items and their bundle mates in id order: their ids. Nothing else of them: what they are is judged in a new statement."""
+    return _column(connection, "lock", {"ids": Bigints.of(ids)}) if ids else []
 
 
-def _with_broken_bundles(connection: sa.Connection, locked: Sequence[Any], moved: list[int]) -> list[int]:
-    if not moved or not any(row.bundle_id for row in locked):
-        return moved
-    broken = connection.scalars(SQL["broken_bundles"], {"ids": moved}).all()
-    return moved + _ids(connection, "cancel", broken, reason="its bundle lost a member")
+def _with_broken_bundles(connection: sa.Connection, moved: list[int]) -> list[int]:
+    return moved + _ids(connection, "cancel", _ids(connection, "broken_bundles", moved), reason="its bundle lost a member")
 
 
 def _move(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:
-    return _ids(connection, statement, [row.item_id for row in lock(connection, ids, mates=True)], **parameters)
+    return _ids(connection, statement, lock(connection, ids), **parameters)
+
+
+def _column(connection: sa.Connection, query: str, parameters: dict[str, Any]) -> list[int]:
+    """The ids that a query finds: thousands at a time, so in one array and not row by row."""
+    ids: list[int] = columns.arrays(connection, SQL[query], parameters, {"item_id": pa.int64()})["item_id"].tolist()
+    return ids
 
 
 def _ids(connection: sa.Connection, statement: str, ids: Sequence[int], **parameters: Any) -> list[int]:

@@ -27,17 +27,16 @@ select state, count(*) as n from pipeline.item_state where pool_id = :pool_id gr
 -- name: ids_of
 select k.key, k.item_id from pipeline.item_key k where k.pool_id = :pool_id and k.key = any (cast(:keys as text[]));
 
--- name: with_mates
--- Ids of these items and of their bundle mates: a bundle moves as one.
-select item_id from pipeline.item_state where item_id = any (cast(:ids as bigint[]))
-union
-select m.item_id from pipeline.item_state s join pipeline.item_state m using (bundle_id)
- where s.item_id = any (cast(:ids as bigint[]));
-
 -- name: lock
+-- These items and their bundle mates, as a bundle moves as one. Who is whose mate never changes, so it may be read before the locks.
 -- In id order, so that two transactions can never wait for each other. NO KEY: a plain FOR UPDATE collides with foreign-key locks.
-select item_id, state, version, bundle_id from pipeline.item_state
- where item_id = any (cast(:ids as bigint[])) order by item_id for no key update;
+select item_id from pipeline.item_state
+ where item_id = any (array(
+   select unnest(cast(:ids as bigint[]))
+   union
+   select m.item_id from pipeline.item_state s join pipeline.item_state m using (bundle_id)
+    where s.item_id = any (cast(:ids as bigint[]))))
+ order by item_id for no key update;
 
 -- name: release
 update pipeline.item_state
@@ -150,7 +149,9 @@ select s.item_id from pipeline.item_state s
 -- By the cycle's decisions, which are in order: whatever it holds it has selected, in the same transaction.
 select d.item_id from pipeline.decision d
   join pipeline.item_state s on s.item_id = d.item_id and s.cycle_id = d.cycle_id and s.state in ('selected', 'claimed')
- where d.cycle_id = :cycle_id and d.verdict = 'selected' and d.item_id > :after order by d.item_id limit :most;
+ where d.cycle_id = :cycle_id and d.verdict = 'selected' and d.item_id > :after
+   and s.item_id > :after  -- the same, said of the state too: a merge would begin at the first item that there is, for each batch anew
+ order by d.item_id limit :most;
 
 -- name: broken_bundles
 -- Pending bundles that lost a member for good: they can never be whole again, so the rest is cancelled. One that its source took away

@@ -1,5 +1,5 @@
 -- Claims are functions of the database, so that any language can be an executor. What they lock, and why, stands with them in
--- migrations/versions/0002_executors.sql.
+-- migrations/versions/0002_executors.sql, with `claim` in 0007_moves.sql.
 
 -- name: claim
 select * from pipeline.claim(:pool, :executor, :most, cast(:ttl as interval), :request, cast(:keys as text[]));

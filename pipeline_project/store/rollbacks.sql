@@ -1,3 +1,7 @@
+-- name: in_memory
+-- Before what follows: a hundred thousand rows are sorted where they are, not on disk.
+set local work_mem = '64MB';
+
 -- name: fates
 -- What a rollback would do to each item that its cycle selected, and by which version we know that it has not moved since. From the
 -- cycle's own decisions: no index leads from a cycle to what it has completed. What belongs to another cycle by now, or waits anew,
@@ -52,7 +56,7 @@ select c.item_id, d.resource_id, d.quantity
  order by item_id, resource_id;
 
 -- name: resources
-select resource_id, key, kind, capacity, in_use from pipeline.resource
+select key, kind, capacity, in_use from pipeline.resource
  where resource_id = any (cast(:ids as bigint[])) order by resource_id;
 
 -- name: completed

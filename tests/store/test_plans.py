@@ -18,7 +18,7 @@ from pipeline_project.bench.plans import LARGE, TRAIL, Hot, archive_some, explai
 from pipeline_project.store import feed, statements
 from pipeline_project.store.database import Database
 from tests.store.planting import run
-from tests.world import entered
+from tests.world import NOON, entered
 
 ITEMS = 60_000
 
@@ -60,6 +60,31 @@ def test_a_page_of_the_trail_costs_what_is_on_it_however_much_follows(full: sa.C
         attempt.rollback()
     read = [node["Actual Rows"] for node in nodes_of(found["Plan"]) if node.get("Index Name") == TRAIL]
     assert read == [pytest.approx(1000, abs=2)]
+
+
+def test_the_clock_is_asked_once_and_not_for_each_row(full: sa.Connection) -> None:
+    """A call of pipeline.now() costs more than reading a row. Planning asks it too, and so more than once."""
+    pending = list(run(full, "select item_id from pipeline.item_state where state = 'pending' order by item_id").scalars())
+    assert len(pending) >= 40
+    chosen = {"ids": pending, "ranks": pending, "cycle_id": 1, "hold_s": 60}
+    reconsidered = {"pool_id": 1, "ids": pending, "day": NOON.date(), "policy_hash": ""}
+    others = [
+        Hot(noun="decisions", name="read_items", index="", parameters={"ids": pending}),
+        Hot(noun="decisions", name="select_items", index="", parameters=chosen),
+        Hot(noun="alerts", name="waiting", index="", parameters={"pools": ["bench"], "max_wait_s": [0], "max_age_s": [0]}),
+        Hot(noun="snapshots", name="reconsidered", index="", parameters=reconsidered),
+    ]
+    run(full, "set local track_functions = 'all'")
+    asked = {}
+    for hot in [*hot_statements(ITEMS), *others]:
+        before = full.execute(sa.text(ASKED)).scalar_one()
+        explain(full, hot, execute=True)
+        asked[f"{hot.noun}.{hot.name}"] = full.execute(sa.text(ASKED)).scalar_one() - before
+    assert asked["decisions.read_items"] > 0  # else nothing was counted
+    assert {name: calls for name, calls in asked.items() if calls > 20} == {}
+
+
+ASKED = "select coalesce(sum(calls), 0) from pg_stat_xact_user_functions where schemaname = 'pipeline' and funcname = 'now'"
 
 
 CALLS: list[tuple[str, set[str]]] = [

@@ -35,7 +35,7 @@ from tests.chaos.breaking import at_step
 from tests.chaos.nursery import engine_at
 
 engine = engine_at(*sys.argv[1:])
-with at_step(engine.database, 6, lambda _: os.kill(os.getpid(), signal.SIGSTOP)):
+with at_step(engine.database, 5, lambda _: os.kill(os.getpid(), signal.SIGSTOP)):
     engine.intake.cancel("p", ["a"])
 """
 

@@ -2,6 +2,7 @@
 
 # No postponed annotations: Dagster reads those of a context.
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +20,11 @@ ATTEMPTS_MAX: Final = 3
 """Runs for one change. After the last failure the safety-net schedule, or the next change, tries again."""
 INTERVAL_S: Final = 2
 """Shorter than the daemon's own turn of 5 s, so that every turn looks; 5 would miss every other one by some milliseconds."""
+WATCH_S: Final = 3.5
+"""A tick looks for so long until there is something to ask for. It must have ended, on a slow machine as well, when the daemon's next turn
+comes: a sensor whose tick still runs then waits for the one after."""
+LOOK_S: Final = 0.25
+"""Between two of its looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +89,14 @@ class Watch:
 @dg.sensor(name="pending_work", job_name=LIVE_CYCLE, minimum_interval_seconds=INTERVAL_S, default_status=dg.DefaultSensorStatus.RUNNING)
 def pending_work(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
     """Submissions, revisions, releases, completions, capacity, policy, resume, a `not_before` that passed; never select and claim."""
-    watch = Watch.resumed(context.cursor)
-    changes = engine.inquiry.changes(watch.horizon, watch.at)
-    watch.read(changes)
-    asked = list(_ask(watch, context.instance, writing=set(changes.writing)))
+    watch, until = Watch.resumed(context.cursor), time.monotonic() + WATCH_S
+    while True:
+        changes = engine.inquiry.changes(watch.horizon, watch.at)
+        watch.read(changes)
+        asked = list(_ask(watch, context.instance, writing=set(changes.writing)))
+        if asked or time.monotonic() >= until:
+            break
+        time.sleep(LOOK_S)
     context.instance.add_dynamic_partitions(POOLS.name or "", asked)  # first: a request for an unknown key would be refused
     requests = [CycleRequest(pool=pool, day=changes.day, mode=Mode.LIVE).run_request(watch.wakes[pool].asked) for pool in asked]
     return dg.SensorResult(run_requests=requests, cursor=watch.cursor(), skip_reason=None if requests else _idle(watch))

@@ -80,8 +80,9 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(contested: World) -> Watcher:
-    """Nobody has looked yet."""
+def watcher(contested: World, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    """Nobody has looked yet. A tick looks once."""
+    monkeypatch.setattr(sensors, "WATCH_S", 0)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watcher(contested, instance)
 
@@ -207,6 +208,12 @@ def test_a_not_before_that_passed_after_the_snapshot_asks_for_another_run(watche
     watcher.run(request, dg.DagsterRunStatus.SUCCESS, **watcher.seen())
     watcher.world.advance(minutes=11)
     assert len(watcher.tick()) == 1
+
+
+def test_what_happens_while_a_tick_looks_is_asked_for_by_that_tick(calm: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensors, "WATCH_S", 60)
+    monkeypatch.setattr(time, "sleep", lambda _: calm.world.submit("new", 5, {"gate": 1}))
+    assert len(calm.evaluated().run_requests or ()) == 1
 
 
 def test_a_failed_run_is_asked_for_again_under_another_key_but_not_for_ever(watcher: Watcher) -> None:

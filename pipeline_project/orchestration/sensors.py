@@ -10,9 +10,11 @@ from typing import Final, Self
 
 import dagster as dg
 
+from pipeline_project import settings
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.engine import Engine
 from pipeline_project.engine.inquiry import Changes
+from pipeline_project.orchestration import expectations
 from pipeline_project.orchestration.partitions import POOLS
 from pipeline_project.orchestration.requests import IN_FLIGHT_MAX, LIVE_CYCLE, CycleRequest, pools_in_flight, settled
 
@@ -89,6 +91,8 @@ class Watch:
 @dg.sensor(name="pending_work", job_name=LIVE_CYCLE, minimum_interval_seconds=INTERVAL_S, default_status=dg.DefaultSensorStatus.RUNNING)
 def pending_work(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
     """Submissions, revisions, releases, completions, capacity, policy, resume, a `not_before` that passed; never select and claim."""
+    if settings.load().run_launcher == "process":
+        expectations.lend()  # the runs begin as processes of this one
     watch, until = Watch.resumed(context.cursor), time.monotonic() + WATCH_S
     while True:
         changes = engine.inquiry.changes(watch.horizon, watch.at)

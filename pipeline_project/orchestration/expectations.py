@@ -105,6 +105,7 @@ def _started() -> tuple[subprocess.Popen[bytes], str]:
         door.bind(address)
         door.listen()
         command = [sys.executable, "-m", JUDGE, str(door.fileno())]
-        process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[door.fileno()]))
+        # In a group of its own: what the whole group of its starter is told to do, it learns by its input, and takes the folder with it.
+        process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[door.fileno()], process_group=0))
     stack.callback(process.kill)
     return process, address

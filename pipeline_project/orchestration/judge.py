@@ -10,7 +10,6 @@ import importlib
 import os
 import pickle
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -36,7 +35,6 @@ NOT_USED: Final = ("sqlalchemy",)
 
 
 def main(door: socket.socket) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted lets go of us by itself
     sys.stdout = sys.stderr  # theirs is for answers of their own
     threading.Thread(target=_end_with_whoever_started_us, args=[door], daemon=True).start()
     _load()

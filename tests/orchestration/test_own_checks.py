@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -246,13 +249,15 @@ def test_a_process_of_a_run_asks_the_one_that_was_lent_to_it_while_that_lives(mo
     expectations._line.cache_clear()  # ours was to the dead one
 
 
-def test_it_ends_with_whoever_started_it_however_that_ends() -> None:
+@pytest.mark.parametrize("end", [lambda owner: owner.kill(), lambda owner: os.killpg(owner.pid, signal.SIGTERM)], ids=["killed", "told to"])
+def test_it_ends_with_whoever_started_it_however_that_ends(end: Callable[[subprocess.Popen[str]], None]) -> None:
     code = "from pipeline_project.orchestration import expectations as e; print(e._started()[1], flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
         assert owner.stdout
         folder = Path(owner.stdout.readline()).parent
         assert folder.exists()
-        owner.kill()
+        end(owner)
     give_up = time.monotonic() + 60
     while folder.exists():  # the last thing it does is to take that away
         assert time.monotonic() < give_up, f"{folder} is still there"

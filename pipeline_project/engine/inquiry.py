@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -57,7 +58,7 @@ class Changes:
     horizon  position to ask from the next time
     at       the database's time
     day      the same in the installation's time zone
-    awake    active pools where something happened that may change what a cycle selects
+    awake    active pools where something happened that may change what a cycle selects, each with the position of the newest such change
     active   all active pools
     writing  pools whose cycle somebody writes or unwrites at this moment: another would be refused
     """
@@ -65,7 +66,7 @@ class Changes:
     horizon: str
     at: datetime
     day: date
-    awake: list[str]
+    awake: Mapping[str, str]
     active: list[str]
     writing: list[str]
 
@@ -186,7 +187,7 @@ class Inquiry:
                 horizon=horizon,
                 at=cycles.now(connection),
                 day=cycles.today(connection, self._timezone),
-                awake=list(feed.woken(connection, after=after, horizon=horizon, since=since)),
+                awake=feed.woken(connection, after=after, horizon=horizon, since=since),
                 active=feed.active_pools(connection),
                 writing=feed.writing_pools(connection),
             )

@@ -9,7 +9,7 @@ from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
 from pipeline_project.core.snapshot import Snapshot
 from pipeline_project.engine.engine import Engine
-from pipeline_project.orchestration.requests import CycleRequest
+from pipeline_project.orchestration.requests import SEEN_TAG, CycleRequest
 from pipeline_project.orchestration.turns import in_turn
 from pipeline_project.orchestration.versions import observed, versioned
 
@@ -40,7 +40,9 @@ work_items: Final = dg.AssetSpec(
 def pending_items(context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine]) -> dg.Output[Snapshot]:
     """Everything a cycle looks at, at one instant: eligible items with their versions and demands, free capacities, the policy."""
     asked = CycleRequest.of_run(context.partition_key, context.run.tags, engine.inquiry.today())
-    context.log_event(observed(engine.inquiry.position()))
+    seen = engine.inquiry.position()  # before the snapshot, which may have seen more, but nothing less
+    context.log_event(observed(seen))
+    context.instance.add_run_tags(context.run.run_id, {SEEN_TAG: seen})
     return versioned(engine.cycles.snapshot(asked.pool, day=asked.day, mode=asked.mode))
 
 

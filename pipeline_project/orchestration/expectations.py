@@ -1,21 +1,28 @@
-"""Great Expectations, asked in a process beside this one: it takes seconds to load, and a run has other things to do meanwhile."""
+"""Great Expectations, asked in a process beside this one: it takes seconds to load, and one that has loaded can serve many runs."""
 
 from __future__ import annotations
 
 import atexit
+import os
 import pickle
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
+from io import BufferedRWPair
+from pathlib import Path
 from typing import Any, Final
 
 from pipeline_project.core.errors import PipelineError, Refused
 from pipeline_project.orchestration.faults import Faults
 
 JUDGE: Final = "pipeline_project.orchestration.judge"
+LENT: Final = "PIPELINE_JUDGE"
+"""Where, for the processes that this one begins, there is a judge that they may ask."""
 
 Tables = Mapping[str, Mapping[str, Any]]
 """Of each table its columns, all of one length."""
@@ -33,15 +40,16 @@ def judge(tables: Tables, suite: Suite) -> Faults:
     Raises SuiteRefused for an expectation that Great Expectations will not have, PipelineError where its process died.
     """
     with _TURN:
-        process = _process()
+        line = _line()
         try:
-            answer = _answered(process, (tables, suite))
+            answer = _answered(line, (tables, suite))
         except BaseException as failure:  # a run that is cancelled, too: the answer would be there still when the next one asks
-            _process.cache_clear()
-            _end(process)
-            if not isinstance(failure, EOFError | BrokenPipeError | pickle.UnpicklingError):
+            _line.cache_clear()
+            with suppress(ConnectionError):
+                line.close()
+            if not isinstance(failure, EOFError | ConnectionError | pickle.UnpicklingError):
                 raise
-            raise PipelineError(f"Great Expectations: its process ended with exit code {process.wait()} instead of an answer") from None
+            raise PipelineError("Great Expectations: its process ended, or failed, instead of giving an answer; see the log") from None
     if isinstance(answer, SuiteRefused):
         raise answer
     found: Faults = answer
@@ -49,27 +57,55 @@ def judge(tables: Tables, suite: Suite) -> Faults:
 
 
 def load() -> None:
-    """Begin to load it; nobody waits. The process ends with this one, however that ends: then nothing more comes in."""
-    _process()
+    """Begin to load it, unless one that was lent has done so already; nobody waits."""
+    _line()
+
+
+def lend() -> None:
+    """For the runs that this process will begin: they find it loaded."""
+    os.environ[LENT] = _ours()
 
 
 _TURN: Final = threading.Lock()
 
 
 @cache
-def _process() -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-m", JUDGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    atexit.register(_end, process)
-    return process
+def _line() -> BufferedRWPair:
+    """To the one that was lent to this process; to one of its own, where there is none or it has ended."""
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(os.environ[LENT])
+        except (KeyError, OSError):
+            line.connect(_ours())
+        return line.makefile("rwb")
 
 
-def _answered(process: subprocess.Popen[bytes], question: tuple[Tables, Suite]) -> Any:
-    assert process.stdin and process.stdout
-    pickle.dump(question, process.stdin)
-    process.stdin.flush()
-    return pickle.load(process.stdout)  # noqa: S301  # from our own process
+def _answered(line: BufferedRWPair, question: tuple[Tables, Suite]) -> Any:
+    pickle.dump(question, line)
+    line.flush()
+    return pickle.load(line)  # noqa: S301  # from our own process
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(BrokenPipeError), process:  # what it was still to be told
-        process.kill()
+def _ours() -> str:
+    """Where the one listens that this process started; another, where it died."""
+    process, address = _started()
+    if process.poll() is None:
+        return address
+    _started.cache_clear()
+    return _started()[1]
+
+
+@cache
+def _started() -> tuple[subprocess.Popen[bytes], str]:
+    """It ends with this process, however that ends: then its standard input does. Nobody else can reach a socket in a folder of ours."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    address = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-"))) / "judge")
+    with socket.socket(socket.AF_UNIX) as door:  # open before anybody is behind it: who comes early waits
+        door.bind(address)
+        door.listen()
+        command = [sys.executable, "-m", JUDGE, str(door.fileno())]
+        # In a group of its own: what the whole group of its starter is told to do, it learns by its input, and takes the folder with it.
+        process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[door.fileno()], process_group=0))
+    stack.callback(process.kill)
+    return process, address

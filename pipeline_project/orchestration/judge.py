@@ -1,4 +1,4 @@
-"""`python -m pipeline_project.orchestration.judge`: Great Expectations over the tables that come in by standard input, until that ends.
+"""`python -m pipeline_project.orchestration.judge SOCKET`: Great Expectations over the tables that come in, until standard input ends.
 
 `expectations` starts it and asks it. Messages are pickled: both sides are one program.
 """
@@ -9,11 +9,14 @@ import gc
 import importlib
 import os
 import pickle
-import signal
+import shutil
+import socket
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,15 +34,34 @@ NOT_USED: Final = ("sqlalchemy",)
 """Optional to Great Expectations: it would judge tables in a database."""
 
 
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is interrupted lets go of us by itself
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr  # whatever is printed, is no answer
+def main(door: socket.socket) -> None:
+    sys.stdout = sys.stderr  # theirs is for answers of their own
+    threading.Thread(target=_end_with_whoever_started_us, args=[door], daemon=True).start()
     _load()
-    with suppress(EOFError, BrokenPipeError):
+    while True:
+        line, _ = door.accept()
+        threading.Thread(target=_answer, args=[line], daemon=True).start()
+
+
+def _end_with_whoever_started_us(door: socket.socket) -> None:
+    os.read(sys.stdin.fileno(), 1)
+    shutil.rmtree(Path(door.getsockname()).parent, ignore_errors=True)
+    os._exit(0)
+
+
+_TURN: Final = threading.Lock()
+"""Great Expectations is not made for threads, and two would not be faster than one after the other."""
+
+
+def _answer(line: socket.socket) -> None:
+    """Question after question of one process."""
+    with suppress(EOFError, ConnectionError), line, line.makefile("rwb") as both:
         while True:
-            tables, suite = pickle.load(sys.stdin.buffer)  # noqa: S301  # from our own process
-            pickle.dump(_judged(tables, suite), answers)
-            answers.flush()
+            tables, suite = pickle.load(both)  # noqa: S301  # from our own program
+            with _TURN:
+                answer = _judged(tables, suite)
+            pickle.dump(answer, both)
+            both.flush()
 
 
 def _load() -> None:
@@ -124,4 +146,4 @@ def _context() -> gx.data_context.EphemeralDataContext:
 
 
 if __name__ == "__main__":
-    main()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -19,6 +19,8 @@ MODE_TAG: Final = "pipeline/mode"
 POOL_TAG: Final = "pipeline/pool"
 CYCLE_TAG: Final = "pipeline/cycle"
 """Which cycle a run has made: known once its snapshot is taken."""
+SEEN_TAG: Final = "pipeline/seen"
+"""Position of the newest change that a run's snapshot is sure to have seen."""
 MAX_RETRIES_TAG: Final = "dagster/max_retries"
 RUN_KEY_TAG: Final = "dagster/run_key"
 
@@ -74,12 +76,17 @@ def pools_in_flight(instance: dg.DagsterInstance) -> set[str]:
     return {run.tags[POOL_TAG] for run in runs if POOL_TAG in run.tags}
 
 
-def settled(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> set[str]:
-    """Of these run keys, those whose run has come to an end that is not a failure: one question, however many there are.
+def settled(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, int]:
+    """Of these run keys, those whose run has come to an end that is not a failure, and up to which position its decisions saw the feed.
 
-    A run that was never made is not among them: the tick that asked for it was cut off. What a person cancelled is left alone, and is.
+    One question, however many there are. A run that was never made is not among them: the tick that asked for it was cut off. What a
+    person cancelled is, and has seen nothing.
     """
     if not run_keys:
-        return set()
+        return {}
     runs = instance.get_runs(dg.RunsFilter(job_name=LIVE_CYCLE, tags={RUN_KEY_TAG: list(run_keys)}))
-    return {run.tags[RUN_KEY_TAG] for run in runs if run.status is not dg.DagsterRunStatus.FAILURE}
+    return {run.tags[RUN_KEY_TAG]: _seen_by(run) for run in runs if run.status is not dg.DagsterRunStatus.FAILURE}
+
+
+def _seen_by(run: dg.DagsterRun) -> int:
+    return int(run.tags.get(SEEN_TAG, 0)) if run.status is dg.DagsterRunStatus.SUCCESS else 0

@@ -2,16 +2,19 @@
 
 # No postponed annotations: Dagster reads those of a context.
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
 import dagster as dg
 
+from pipeline_project import settings
 from pipeline_project.core.snapshot import Mode
 from pipeline_project.engine.engine import Engine
 from pipeline_project.engine.inquiry import Changes
+from pipeline_project.orchestration import expectations
 from pipeline_project.orchestration.partitions import POOLS
 from pipeline_project.orchestration.requests import IN_FLIGHT_MAX, LIVE_CYCLE, CycleRequest, pools_in_flight, settled
 
@@ -19,22 +22,34 @@ ATTEMPTS_MAX: Final = 3
 """Runs for one change. After the last failure the safety-net schedule, or the next change, tries again."""
 INTERVAL_S: Final = 2
 """Shorter than the daemon's own turn of 5 s, so that every turn looks; 5 would miss every other one by some milliseconds."""
+WATCH_S: Final = 3.5
+"""A tick looks for so long until there is something to ask for. It must have ended, on a slow machine as well, when the daemon's next turn
+comes: a sensor whose tick still runs then waits for the one after."""
+LOOK_S: Final = 0.25
+"""Between two of its looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wake:
-    """A pool that needs a cycle: the newest horizon that says so, and the how-manieth run was asked for; 0 = none yet.
+    """A pool that needs a cycle: the position of the newest change that says so, and the how-manieth run was asked for; 0 = none yet.
 
-    since  the horizon from which it has waited without being asked for: who has waited longest comes first
+    since  the position from which it has waited without being asked for: who has waited longest comes first
+    asked  key of the newest run that was asked for, maybe before that change was known; "" = none
     """
 
-    horizon: str
+    newest: str
     attempt: int
     since: str
+    asked: str
 
-    def run_key(self, pool: str) -> str:
-        """Dagster skips a key it has seen, whatever became of its run; so each attempt has its own."""
-        return f"{pool}:{self.horizon}:{self.attempt}"
+    def tried(self, pool: str) -> Self:
+        """Once more. Dagster skips a key it has seen, whatever became of its run; so each attempt has its own."""
+        attempt = self.attempt + 1
+        return replace(self, attempt=attempt, asked=f"{pool}:{self.newest}:{attempt}")
+
+    def done(self, settled: Mapping[str, int]) -> bool:
+        """Whether a run that was asked for because of the change has ended well, or an earlier one that saw it all the same."""
+        return self.asked in settled and (self.attempt > 0 or settled[self.asked] >= int(self.newest))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,39 +62,47 @@ class Watch:
 
     @classmethod
     def resumed(cls, cursor: str | None) -> Self:
-        """Where the last tick stopped; one from before there was `since` counts as waiting from its horizon on."""
+        """Where the last tick stopped; a cursor of an earlier version knows less of each pool, which costs a run at most."""
         if cursor is None:
             return cls()
         kept = json.loads(cursor)
         wakes = {
-            pool: Wake(horizon=horizon, attempt=attempt, since=since[0] if since else horizon)
-            for pool, (horizon, attempt, *since) in kept["wakes"].items()
+            pool: Wake(newest=newest, attempt=attempt, since=more[0] if more else newest, asked=more[1] if len(more) > 1 else "")
+            for pool, (newest, attempt, *more) in kept["wakes"].items()
         }
         return cls(horizon=kept["horizon"], at=datetime.fromisoformat(kept["at"]), wakes=wakes)
 
     def cursor(self) -> str:
-        wakes = {pool: (wake.horizon, wake.attempt, wake.since) for pool, wake in self.wakes.items()}
+        wakes = {pool: (wake.newest, wake.attempt, wake.since, wake.asked) for pool, wake in self.wakes.items()}
         return json.dumps({"horizon": self.horizon, "at": self.at.isoformat(), "wakes": wakes})
 
     def read(self, changes: Changes) -> None:
         """Take in what happened. A pool that went to sleep is forgotten: resuming it is a change."""
+        if int(changes.horizon) < int(self.horizon):  # another server's, that counts anew: it tells of everything again
+            self.wakes = {}
         self.horizon, self.at = changes.horizon, changes.at
-        for pool in changes.awake:
+        for pool, newest in changes.awake.items():
             before = self.wakes.get(pool)
-            since = before.since if before and not before.attempt else changes.horizon
-            self.wakes[pool] = Wake(horizon=changes.horizon, attempt=0, since=since)
+            since = before.since if before and not before.attempt else newest
+            self.wakes[pool] = Wake(newest=newest, attempt=0, since=since, asked=before.asked if before else "")
         self.wakes = {pool: wake for pool, wake in self.wakes.items() if pool in changes.active}
 
 
 @dg.sensor(name="pending_work", job_name=LIVE_CYCLE, minimum_interval_seconds=INTERVAL_S, default_status=dg.DefaultSensorStatus.RUNNING)
 def pending_work(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
     """Submissions, revisions, releases, completions, capacity, policy, resume, a `not_before` that passed; never select and claim."""
-    watch = Watch.resumed(context.cursor)
-    changes = engine.inquiry.changes(watch.horizon, watch.at)
-    watch.read(changes)
-    asked = list(_ask(watch, context.instance, writing=set(changes.writing)))
+    if settings.load().run_launcher == "process":
+        expectations.lend()  # the runs begin as processes of this one
+    watch, until = Watch.resumed(context.cursor), time.monotonic() + WATCH_S
+    while True:
+        changes = engine.inquiry.changes(watch.horizon, watch.at)
+        watch.read(changes)
+        asked = list(_ask(watch, context.instance, writing=set(changes.writing)))
+        if asked or time.monotonic() >= until:
+            break
+        time.sleep(LOOK_S)
     context.instance.add_dynamic_partitions(POOLS.name or "", asked)  # first: a request for an unknown key would be refused
-    requests = [CycleRequest(pool=pool, day=changes.day, mode=Mode.LIVE).run_request(watch.wakes[pool].run_key(pool)) for pool in asked]
+    requests = [CycleRequest(pool=pool, day=changes.day, mode=Mode.LIVE).run_request(watch.wakes[pool].asked) for pool in asked]
     return dg.SensorResult(run_requests=requests, cursor=watch.cursor(), skip_reason=None if requests else _idle(watch))
 
 
@@ -88,17 +111,19 @@ def _ask(watch: Watch, instance: dg.DagsterInstance, *, writing: set[str]) -> It
 
     Two questions to Dagster, however many pools there are.
     """
+    if not watch.wakes:
+        return
     busy = pools_in_flight(instance)
-    done = settled(instance, [wake.run_key(pool) for pool, wake in watch.wakes.items() if wake.attempt and pool not in busy])
+    ended = settled(instance, [wake.asked for pool, wake in watch.wakes.items() if wake.asked and pool not in busy])
     room = max(0, IN_FLIGHT_MAX - len(busy))
     for pool, wake in sorted(watch.wakes.items(), key=lambda one: (int(one[1].since), one[0])):
         if pool in busy:
             continue
-        if wake.attempt and (wake.run_key(pool) in done or wake.attempt == ATTEMPTS_MAX):
+        if wake.attempt == ATTEMPTS_MAX or wake.done(ended):
             del watch.wakes[pool]
         elif pool not in writing and room:
             room -= 1
-            watch.wakes[pool] = replace(wake, attempt=wake.attempt + 1)
+            watch.wakes[pool] = wake.tried(pool)
             yield pool
 
 

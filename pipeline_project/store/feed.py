@@ -28,10 +28,13 @@ def horizon(connection: sa.Connection) -> str:
     return position
 
 
-def woken(connection: sa.Connection, *, after: str, horizon: str, since: datetime) -> dict[str, int]:
-    """Changes per active pool with pending items, from position `after` up to `horizon`, and `not_before` that passed since a time."""
+def woken(connection: sa.Connection, *, after: str, horizon: str, since: datetime) -> dict[str, str]:
+    """Active pools with pending items that changed from position `after` up to `horizon`, or had a `not_before` that passed since a time.
+
+    Each with the position of its newest change.
+    """
     rows = connection.execute(SQL["woken"], {"after": after, "horizon": horizon, "since": since})
-    return {row.pool: row.changes for row in rows}
+    return {row.pool: row.newest for row in rows}
 
 
 def newest(connection: sa.Connection, horizon: str) -> str:

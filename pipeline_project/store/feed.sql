@@ -3,18 +3,19 @@
 select pg_snapshot_xmin(pg_current_snapshot())::text;
 
 -- name: woken
--- Pools for which something happened since a position that may change what a cycle would select. What cycles and claims do themselves does not count.
-select p.name as pool, sum(n)::bigint as changes from (
-  select t.pool_id, count(*) as n from pipeline.transition t
+-- Pools for which something happened since a position that may change what a cycle would select, and where the newest of it stands; a
+-- `not_before` that passed stands at the horizon. What cycles and claims do themselves does not count.
+select p.name as pool, max(change.xid)::text as newest from (
+  select t.pool_id, max(t.xid) as xid from pipeline.transition t
    where t.xid >= cast(:after as xid8) and t.xid < cast(:horizon as xid8) and t.event not in ('select', 'claim')
    group by t.pool_id
   union all
-  select e.pool_id, count(*) from pipeline.pool_event e
+  select e.pool_id, max(e.xid) from pipeline.pool_event e
    where e.xid >= cast(:after as xid8) and e.xid < cast(:horizon as xid8)
      and e.kind in ('capacity_changed', 'policy_applied', 'pool_resumed', 'cycle_rolled_back', 'cycle_abandoned')
    group by e.pool_id
   union all
-  select s.pool_id, count(*) from pipeline.item_state s
+  select s.pool_id, cast(:horizon as xid8) from pipeline.item_state s
    where s.state = 'pending' and s.not_before > :since and s.not_before <= (select pipeline.now())
    group by s.pool_id) change
   join pipeline.pool p using (pool_id)

@@ -7,8 +7,8 @@ from multiprocessing.connection import Connection
 
 
 def tell(module: str, line: Connection) -> None:
-    """Whether Great Expectations is being loaded, once this module of Dagster's and our package are."""
+    """Whether this process can ask Great Expectations, and whether it started it itself, once this module and our package are loaded."""
     importlib.import_module(module)
     from pipeline_project.orchestration import expectations
 
-    line.send(expectations._process.cache_info().currsize == 1)
+    line.send((expectations._line.cache_info().currsize == 1, expectations._started.cache_info().currsize == 1))

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -192,10 +198,10 @@ def test_the_expectations_that_need_more_than_the_others_load_it(contested: Worl
 def test_a_process_of_great_expectations_that_died_fails_one_check_and_not_the_next(contested: World) -> None:
     snapshot = contested.engine.cycles.snapshot("p")
     assert structural_faults(snapshot) == []
-    dead = expectations._process()
+    dead, _ = expectations._started()
     dead.kill()
     dead.wait()
-    with pytest.raises(PipelineError, match="ended with exit code -9 instead of an answer"):
+    with pytest.raises(PipelineError, match="its process ended, or failed, instead of giving an answer"):
         structural_faults(snapshot)
     assert structural_faults(snapshot) == []
 
@@ -214,11 +220,45 @@ def interrupted(_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("module", "begins"), [("dagster._grpc.impl", True), ("dagster", False)])
-def test_it_begins_to_load_as_soon_as_a_process_of_a_run_does(module: str, begins: bool) -> None:
+def first_of_a_process(module: str) -> tuple[bool, bool]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=tell, args=(module, theirs))
     process.start()
     theirs.close()
-    assert ours.recv() is begins
+    asks, started = ours.recv()
     process.join()
+    return asks, started
+
+
+@pytest.mark.parametrize(("module", "begins"), [("dagster._grpc.impl", True), ("dagster", False)])
+def test_it_begins_to_load_as_soon_as_a_process_of_a_run_does(module: str, begins: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(expectations.LENT, raising=False)
+    assert first_of_a_process(module) == (begins, begins)
+
+
+def test_a_process_of_a_run_asks_the_one_that_was_lent_to_it_while_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(expectations.LENT, "")  # so that it is put back
+    expectations.lend()
+    assert first_of_a_process("dagster._grpc.impl") == (True, False)
+    dead, _ = expectations._started()
+    dead.kill()
+    dead.wait()
+    assert first_of_a_process("dagster._grpc.impl") == (True, True)
+    expectations.lend()
+    assert first_of_a_process("dagster._grpc.impl") == (True, False)
+    expectations._line.cache_clear()  # ours was to the dead one
+
+
+@pytest.mark.parametrize("end", [lambda owner: owner.kill(), lambda owner: os.killpg(owner.pid, signal.SIGTERM)], ids=["killed", "told to"])
+def test_it_ends_with_whoever_started_it_however_that_ends(end: Callable[[subprocess.Popen[str]], None]) -> None:
+    code = "from pipeline_project.orchestration import expectations as e; print(e._started()[1], flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+        assert owner.stdout
+        folder = Path(owner.stdout.readline()).parent
+        assert folder.exists()
+        end(owner)
+    give_up = time.monotonic() + 60
+    while folder.exists():  # the last thing it does is to take that away
+        assert time.monotonic() < give_up, f"{folder} is still there"
+        time.sleep(0.05)

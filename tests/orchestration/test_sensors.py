@@ -18,7 +18,7 @@ from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import sensors
 from pipeline_project.orchestration.definitions import control_room
 from pipeline_project.orchestration.partitions import POOLS, day_and_pool
-from pipeline_project.orchestration.requests import LIVE_CYCLE, MODE_TAG, POOL_TAG
+from pipeline_project.orchestration.requests import LIVE_CYCLE, MODE_TAG, POOL_TAG, SEEN_TAG
 from pipeline_project.orchestration.sensors import ATTEMPTS_MAX
 from pipeline_project.settings import Settings
 from tests.world import World, entered
@@ -53,14 +53,19 @@ class Watcher:
         ):
             return room.get_sensor_def("pending_work").evaluate_tick(context)
 
-    def run(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
-        tags = {**request.tags, "dagster/run_key": request.run_key or ""}
+    def run(self, request: dg.RunRequest, status: dg.DagsterRunStatus, **more: str) -> None:
+        tags = {**request.tags, "dagster/run_key": request.run_key or "", **more}
         self.instance.add_run(dg.DagsterRun(job_name=LIVE_CYCLE, tags=tags, status=status))
 
     def finish(self) -> None:
         """All that was asked for succeeds."""
         for request in self.asked:
             self.run(request, dg.DagsterRunStatus.SUCCESS)
+
+    def seen(self) -> dict[str, str]:
+        """What a run is tagged with whose snapshot is taken now."""
+        self._settle()
+        return {SEEN_TAG: self.world.engine.inquiry.position()}
 
     def _settle(self) -> None:
         """Until everything written so far is below the horizon: writers in the server's other databases hold it back, too."""
@@ -75,8 +80,9 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(contested: World) -> Watcher:
-    """Nobody has looked yet."""
+def watcher(contested: World, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    """Nobody has looked yet. A tick looks once."""
+    monkeypatch.setattr(sensors, "WATCH_S", 0)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Watcher(contested, instance)
 
@@ -167,6 +173,49 @@ def test_one_live_cycle_of_a_pool_is_in_flight_and_what_happens_meanwhile_is_not
     assert second.run_key != request.run_key
 
 
+def test_what_a_run_in_flight_has_seen_asks_for_no_other_run(watcher: Watcher) -> None:
+    (request,) = watcher.tick()
+    watcher.world.submit("new", 5, {"gate": 1})
+    watcher.run(request, dg.DagsterRunStatus.STARTED)
+    assert watcher.tick() == []
+    (run,) = watcher.instance.get_runs()
+    watcher.instance.add_run_tags(run.run_id, watcher.seen())
+    assert watcher.tick() == []
+    watcher.instance.handle_run_event(run.run_id, succeeded(run))
+    assert watcher.tick() == []
+    watcher.world.submit("newer", 5, {"gate": 1})
+    assert len(watcher.tick()) == 1
+
+
+def succeeded(run: dg.DagsterRun) -> dg.DagsterEvent:
+    return dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+def test_what_came_after_the_snapshot_or_was_seen_in_vain_asks_for_another_run(watcher: Watcher, status: dg.DagsterRunStatus) -> None:
+    (request,) = watcher.tick()
+    before = watcher.seen()
+    watcher.world.submit("new", 5, {"gate": 1})
+    watcher.run(request, status, **(before if status is dg.DagsterRunStatus.SUCCESS else watcher.seen()))
+    (second,) = watcher.tick()
+    assert (second.run_key or "").endswith(":1"), "the change's own first attempt"
+    assert second.run_key != request.run_key
+
+
+def test_a_not_before_that_passed_after_the_snapshot_asks_for_another_run(watcher: Watcher) -> None:
+    watcher.world.submit("later", 5, {"gate": 1}, not_before="2026-01-15T12:10:00+00:00")
+    (request,) = watcher.tick()
+    watcher.run(request, dg.DagsterRunStatus.SUCCESS, **watcher.seen())
+    watcher.world.advance(minutes=11)
+    assert len(watcher.tick()) == 1
+
+
+def test_what_happens_while_a_tick_looks_is_asked_for_by_that_tick(calm: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensors, "WATCH_S", 60)
+    monkeypatch.setattr(time, "sleep", lambda _: calm.world.submit("new", 5, {"gate": 1}))
+    assert len(calm.evaluated().run_requests or ()) == 1
+
+
 def test_a_failed_run_is_asked_for_again_under_another_key_but_not_for_ever(watcher: Watcher) -> None:
     keys = []
     while (asked := watcher.tick()) and len(keys) <= ATTEMPTS_MAX:
@@ -195,6 +244,15 @@ def test_a_cursor_from_another_server_starts_over(calm: Watcher) -> None:
     horizon = calm.cursor.split('"')[3]
     calm.cursor = calm.cursor.replace(f'"{horizon}"', '"999999999999999"')
     assert len(calm.tick()) == 1
+
+
+def test_what_a_run_saw_of_another_server_says_nothing_of_this_one(watcher: Watcher) -> None:
+    (request,) = watcher.tick()
+    watcher.run(request, dg.DagsterRunStatus.SUCCESS, **{SEEN_TAG: "999999999999998"})
+    assert watcher.cursor
+    horizon = watcher.cursor.split('"')[3]
+    watcher.cursor = watcher.cursor.replace(f'"horizon": "{horizon}"', '"horizon": "999999999999999"')
+    assert len(watcher.tick()) == 1
 
 
 def test_while_somebody_else_writes_a_cycle_of_the_pool_it_waits(calm: Watcher) -> None:

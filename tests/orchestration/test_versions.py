@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from pipeline_project.orchestration import versions
+from pipeline_project.orchestration.requests import SEEN_TAG
 from tests.orchestration.conftest import ALL, Materialize
 from tests.world import World, settle
 
@@ -30,7 +31,9 @@ def test_each_snapshot_observes_how_far_the_feed_had_come(materialize: Materiali
     materialize(*ALL)
     (seen,) = instance.fetch_observations(dg.AssetKey("work_items"), limit=1).records
     assert seen.asset_observation
-    assert (seen.asset_observation.tags or {})[versions.DATA_VERSION] == contested.engine.inquiry.position()
+    position = contested.engine.inquiry.position()
+    assert (seen.asset_observation.tags or {})[versions.DATA_VERSION] == position
+    assert instance.get_runs()[0].tags[SEEN_TAG] == position, "which tells the sensor what it need not ask for again"
 
 
 def test_what_the_snapshot_was_made_of_is_in_its_provenance(materialize: Materialize, contested: World) -> None:

@@ -35,9 +35,9 @@ def test_a_slow_writer_is_seen_once_when_it_has_committed(world: World) -> None:
         world.submit("fast")
         meanwhile = read(world, start)
         assert int(meanwhile.horizon) <= position, "what is not committed yet must not be passed"
-        assert meanwhile.awake == []
+        assert meanwhile.awake == {}
     readings = read_until_the_horizon_passes(world, meanwhile, position)
-    assert [reading.awake for reading in readings if reading.awake] == [[world.pool]]
+    assert [reading.awake for reading in readings if reading.awake] == [{world.pool: world.engine.inquiry.position()}]
 
 
 def test_what_a_cycle_and_a_claim_do_wakes_nobody(world: World) -> None:

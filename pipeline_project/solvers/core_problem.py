@@ -32,4 +32,6 @@ def core_of(inc: Incidence, chosen: Bools, doubtful: Int64) -> Reduced:
     """The problem among the doubtful, everybody else fixed as in `chosen`, which is feasible. O(n + k)."""
     members = np.zeros(inc.n, np.bool_)
     members[doubtful] = True
+    if members.all():
+        return Reduced(inc=inc, candidates=np.arange(inc.n), resources=np.arange(inc.m))
     return cut_out(inc, members, inc.left_by(chosen & ~members))

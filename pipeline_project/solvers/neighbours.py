@@ -26,6 +26,8 @@ class Neighbours(NamedTuple):
     @classmethod
     def of(cls, inc: Incidence, entries_max: int = ENTRIES_MAX) -> Neighbours | None:
         """None where a capacity exceeds 1, or the lists would be longer than `entries_max`. O(sum of squared row lengths)."""
+        if inc.k * inc.k > (entries_max + inc.k) * inc.m:  # so many even if all resources were wanted by equally many
+            return None
         holders = np.diff(inc.row_starts).astype(np.float64)
         if (inc.capacities > 1).any() or float(holders @ (holders - 1)) > entries_max:
             return None

@@ -14,6 +14,8 @@ TRANSITION = (
 )
 """A line in the audit trail that no move has written."""
 
+NOBODY = 1_000_000
+"""No item and no resource has this number."""
 ARCHIVED = (
     "insert into pipeline.item_history"
     " (item_id, token, ended_at, archived_at, pool_id, version, revision, attempts, state, source_cancelled)"
@@ -52,12 +54,12 @@ PLANTED = {
         TRANSITION.format(item="{held}", token=1, version=3, before="'selected'", after="claimed", event="claim"),
     ],
     "held_without_cycle": ["delete from pipeline.cycle"],
-    "demand_without_resource": ["update pipeline.item_demand set resource_id = 99 where item_id = {pending}"],
+    "demand_without_resource": ["update pipeline.item_demand set resource_id = {nobody} where item_id = {pending}"],
     "state_without_body": ["delete from pipeline.item where item_id = {pending}"],
     "key_without_state": ["delete from pipeline.item_state where item_id = {pending}"],
     "rest_without_state": [
         "insert into pipeline.item (item_id, revision, weight, digest, origin, created_at)"
-        " values (99, 1, 5, '', 'producer', pipeline.now())"
+        " values ({nobody}, 1, 5, '', 'producer', pipeline.now())"
     ],
     "archived_twice": ["select pipeline.ensure_history(array[pipeline.now()])", ARCHIVED.format(state="cancelled", item="{pending}")],
     "archived_not_last_transition": [
@@ -103,7 +105,7 @@ def test_a_broken_promise_is_named(superuser: sa.Connection, items: dict[str, in
         run(superuser, "alter table pipeline.resource drop constraint resource_not_overdrawn")
     with unwatched(superuser):
         for statement in PLANTED[name]:
-            run(superuser, statement.format(**items))
+            run(superuser, statement.format(**items, nobody=NOBODY))
     broken = {violation["name"]: violation for violation in invariants.violated(superuser)}
     assert name in broken
     assert broken[name]["rows"] >= 1
@@ -116,8 +118,8 @@ def test_and_so_is_one_that_is_broken_by_an_item_that_moved(superuser: sa.Connec
         run(superuser, "alter table pipeline.resource drop constraint resource_not_overdrawn")
     with unwatched(superuser):
         for statement in PLANTED[name]:
-            run(superuser, statement.format(**items))
-    moved = [*items.values(), 99]
+            run(superuser, statement.format(**items, nobody=NOBODY))
+    moved = [*items.values(), NOBODY]
     everywhere = {violation["name"]: violation for violation in invariants.violated(superuser)}
     broken = {violation["name"]: violation for violation in invariants.violated_by(superuser, moved)}
     assert name in broken

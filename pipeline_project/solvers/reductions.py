@@ -36,7 +36,7 @@ class Reduced:
 def reduce(problem: PackingProblem) -> Reduced:
     """Drop candidates that demand more than there is, then resources that all the others together do not exhaust. O(n + k)."""
     columns = owned(problem.indptr), owned(problem.resources), owned(problem.quantities)
-    return _restrict(problem.weights, *columns, owned(problem.capacities), np.ones(problem.n, np.bool_))
+    return _restrict(owned(problem.weights), *columns, owned(problem.capacities), np.ones(problem.n, np.bool_))
 
 
 def cut_out(inc: Incidence, members: Bools, left: Int64) -> Reduced:

@@ -110,6 +110,8 @@ class Commit:
         """Judge these items anew under their locks, take back and select what still holds, and record every verdict."""
         both, ids = np.concatenate((positions, leaving)), self._snapshot.item_ids
         recalled = self._recall(connection, ids[positions])
+        if self._snapshot.mode == "reprocess":  # it moves whole bundles: a mate's lock, too, comes in id order and before any resource's
+            items.lock(connection, ids[both].tolist())
         now = decisions.lock_items(connection, np.sort(ids[both]))
         fresh = self._is_unchanged(now, both)
         released = self._release(connection, leaving[fresh[len(positions) :]])

@@ -37,19 +37,15 @@ class SuiteRefused(Refused):
 def judge(tables: Tables, suite: Suite) -> Faults:
     """Expectations that do not hold, each with the first row that breaks it; empty = sound. About 0.1 s, and 2 s before the first.
 
-    Raises SuiteRefused for an expectation that Great Expectations will not have, PipelineError where its process died.
+    Raises SuiteRefused for an expectation that Great Expectations will not have, PipelineError where its process died of it.
     """
     with _TURN:
-        line = _line()
-        try:
-            answer = _answered(line, (tables, suite))
-        except BaseException as failure:  # a run that is cancelled, too: the answer would be there still when the next one asks
-            _line.cache_clear()
-            with suppress(ConnectionError):
-                line.close()
-            if not isinstance(failure, EOFError | ConnectionError | pickle.UnpicklingError):
-                raise
-            raise PipelineError("Great Expectations: its process ended, or failed, instead of giving an answer; see the log") from None
+        for _ in range(2):  # the first may have ended long ago, with the code server that lent it
+            with suppress(*_GONE):
+                answer = _answer((tables, suite))
+                break
+        else:
+            raise PipelineError("Great Expectations: its process ended, or failed, instead of giving an answer; see the log")
     if isinstance(answer, SuiteRefused):
         raise answer
     found: Faults = answer
@@ -67,6 +63,7 @@ def lend() -> None:
 
 
 _TURN: Final = threading.Lock()
+_GONE: Final = EOFError, ConnectionError, pickle.UnpicklingError
 
 
 @cache
@@ -80,10 +77,17 @@ def _line() -> BufferedRWPair:
         return line.makefile("rwb")
 
 
-def _answered(line: BufferedRWPair, question: tuple[Tables, Suite]) -> Any:
-    pickle.dump(question, line)
-    line.flush()
-    return pickle.load(line)  # noqa: S301  # from our own process
+def _answer(question: tuple[Tables, Suite]) -> Any:
+    line = _line()
+    try:
+        pickle.dump(question, line)
+        line.flush()
+        return pickle.load(line)  # noqa: S301  # from our own process
+    except BaseException:  # a run that is cancelled, too: the answer would be there still when the next one asks
+        _line.cache_clear()
+        with suppress(ConnectionError):
+            line.close()
+        raise
 
 
 def _ours() -> str:

@@ -42,10 +42,13 @@ class Wake:
     since: str
     asked: str
 
-    def tried(self, pool: str) -> Self:
-        """Once more. Dagster skips a key it has seen, whatever became of its run; so each attempt has its own."""
+    def tried(self, pool: str, at: datetime) -> Self:
+        """Once more. Dagster skips a key it has seen, whatever became of its run; so each attempt has its own.
+
+        Two changes may stand at one position: a `not_before` passes while a transaction runs that ends later.
+        """
         attempt = self.attempt + 1
-        return replace(self, attempt=attempt, asked=f"{pool}:{self.newest}:{attempt}")
+        return replace(self, attempt=attempt, asked=f"{pool}:{self.newest}:{at:%Y%m%dT%H%M%S.%f}:{attempt}")
 
     def done(self, settled: Mapping[str, int]) -> bool:
         """Whether a run that was asked for because of the change has ended well, or an earlier one that saw it all the same."""
@@ -123,7 +126,7 @@ def _ask(watch: Watch, instance: dg.DagsterInstance, *, writing: set[str]) -> It
             del watch.wakes[pool]
         elif pool not in writing and room:
             room -= 1
-            watch.wakes[pool] = wake.tried(pool)
+            watch.wakes[pool] = wake.tried(pool, watch.at)
             yield pool
 
 

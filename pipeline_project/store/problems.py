@@ -69,7 +69,7 @@ def read_problem(directory: Path) -> ProblemFiles:
         numbered = other_core.submit(_numbered, wanted)
         candidate, found = positions(ids, owner)
         mentioned, resource = numbered.result()
-    del wanted  # new memory costs more than all that is done here: what is no longer needed is to be used again
+    del demands, wanted  # new memory costs more than all that is done here: what is no longer needed is to be used again
     at, is_known = positions(known, mentioned)
     free = capacities[at] if is_known.all() else np.where(is_known, np.append(capacities, 1)[at], 1)
     if not found.all():

@@ -237,6 +237,23 @@ def revise_of(world: World, item: int) -> Callable[[sa.Connection], None]:
     return revise
 
 
+def test_race_a_reprocess_waits_for_a_bundle_mate_before_it_holds_what_comes_later(world: World) -> None:
+    """Else it and a completion of both could wait for each other."""
+    world.policy({"retries": {"max_attempts": 1}})
+    world.bundle("crew", "a", "b")
+    world.cycle()
+    world.fail({"b": world.claim()["b"]})
+    lock = "select from pipeline.item_state where item_id = :item for no key update nowait"
+    thread = threading.Thread(target=world.engine.cycles.reprocess, args=("p", DAY, DAY))
+    with world.engine.database.begin() as connection:
+        run(connection, lock, item=world.item("a")["item_id"])
+        thread.start()
+        world.until_somebody_waits()
+        run(connection, lock, item=world.item("b")["item_id"])
+    thread.join(60)
+    assert world.states() == {"a": "claimed", "b": "selected"}
+
+
 def test_race_capacity_is_lowered_behind_a_commit_that_takes_the_room(
     planned: tuple[World, str, dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

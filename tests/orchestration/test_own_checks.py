@@ -195,14 +195,37 @@ def test_the_expectations_that_need_more_than_the_others_load_it(contested: Worl
     assert "expect_column_kl_divergence_to_be_less_than" in divergence(0.9)[0]
 
 
-def test_a_process_of_great_expectations_that_died_fails_one_check_and_not_the_next(contested: World) -> None:
+def test_a_process_of_great_expectations_that_died_fails_no_check(contested: World) -> None:
     snapshot = contested.engine.cycles.snapshot("p")
     assert structural_faults(snapshot) == []
     dead, _ = expectations._started()
     dead.kill()
     dead.wait()
+    assert structural_faults(snapshot) == []
+
+
+class Deadly:
+    """Whoever reads it ends."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_question_that_ends_it_fails_and_the_next_does_not(contested: World) -> None:
     with pytest.raises(PipelineError, match="its process ended, or failed, instead of giving an answer"):
-        structural_faults(snapshot)
+        expectations.judge({"items": {"weight": Deadly()}}, {})
+    assert structural_faults(contested.engine.cycles.snapshot("p")) == []
+
+
+def test_a_run_that_outlives_who_lent_it_the_process_has_its_check_judged(contested: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from pipeline_project.orchestration import expectations as e; print(e._started()[1], flush=True); input()"
+    snapshot = contested.engine.cycles.snapshot("p")
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lender:
+        assert lender.stdout
+        monkeypatch.setenv(expectations.LENT, lender.stdout.readline().strip())
+        expectations._line.cache_clear()
+        expectations.load()
+        lender.kill()
     assert structural_faults(snapshot) == []
 
 

@@ -102,9 +102,9 @@ def test_the_first_tick_asks_for_a_live_cycle_of_today_and_registers_the_pool(wa
     assert request.partition_key == "2026-01-15|p"
     assert (request.tags[MODE_TAG], request.tags[POOL_TAG]) == ("live", "p")
     assert watcher.instance.get_dynamic_partitions(POOLS.name or "") == ["p"]
-    pool, horizon, attempt = (request.run_key or "").split(":")
+    pool, position, _, attempt = (request.run_key or "").split(":")
     assert (pool, attempt) == ("p", "1")
-    assert int(horizon) > 0
+    assert int(position) > 0
 
 
 def test_nothing_new_wakes_nobody(calm: Watcher) -> None:
@@ -208,6 +208,25 @@ def test_a_not_before_that_passed_after_the_snapshot_asks_for_another_run(watche
     watcher.run(request, dg.DagsterRunStatus.SUCCESS, **watcher.seen())
     watcher.world.advance(minutes=11)
     assert len(watcher.tick()) == 1
+
+
+def test_two_changes_at_one_position_ask_for_two_runs(watcher: Watcher) -> None:
+    """The horizon stands still as long as an import takes."""
+    for minute in (10, 20):
+        watcher.world.submit(f"at-{minute}", 5, {"gate": 1}, not_before=f"2026-01-15T12:{minute}:00+00:00")
+    (request,) = watcher.tick()
+    watcher.run(request, dg.DagsterRunStatus.SUCCESS, **watcher.seen())
+    keys = set()
+    with entered(watcher.world.engine.database) as importing:
+        importing.exec_driver_sql("select pg_current_xact_id()")
+        for _ in range(2):
+            watcher.world.advance(minutes=11)
+            result = watcher.evaluated()
+            watcher.cursor = result.cursor
+            (request,) = result.run_requests or ()
+            watcher.run(request, dg.DagsterRunStatus.SUCCESS, **{SEEN_TAG: watcher.world.engine.inquiry.position()})
+            keys.add(request.run_key)
+    assert len(keys) == 2, "Dagster makes no second run of a key"
 
 
 def test_what_happens_while_a_tick_looks_is_asked_for_by_that_tick(calm: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,12 @@ def test_what_cannot_fit_and_what_cannot_bind_are_gone() -> None:
     assert reduced.original_prices(3, np.array([7])).tolist() == [7, 0, 0]
 
 
+def test_what_is_whole_and_may_not_be_written_is_taken_all_the_same() -> None:
+    problem = problem_of([1, 2, 3], [(0, 0, 1), (1, 0, 1), (2, 0, 1)], [2])
+    problem.weights.flags.writeable = False
+    assert pack(reduce(problem).inc, np.array([2, 0, 1])).tolist() == [True, False, True]
+
+
 @settings(deadline=None)
 @given(problem=small_problems(), data=st.data())
 def test_what_is_cut_out_has_what_the_others_leave(problem: PackingProblem, data: st.DataObject) -> None:

@@ -81,7 +81,7 @@ def hot_statements(items: int) -> list[Hot]:
             noun="feed",
             name="woken",
             index="item_state_waking",
-            parameters={"after": "99999999", "horizon": "99999999", "since": "2026-01-15 12:00+00"},
+            parameters={"after": "99999999", "horizon": "99999999", "since": "2026-01-15 12:00+00", "at": "2026-01-15 12:01+00"},
         ),
         Hot(noun="feed", name="backlog", index="item_state_pending", parameters={"pool_id": 1}),
         Hot(noun="feed", name="starving", index="item_state_pending", parameters={"pool_id": 1, "longer_than_s": 60, "most": 10}),

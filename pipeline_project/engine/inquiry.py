@@ -183,11 +183,12 @@ class Inquiry:
         with self._database.begin(repeatable=True) as connection:
             horizon = feed.horizon(connection)
             after = after if int(after) <= int(horizon) else "0"
+            at = cycles.now(connection)
             return Changes(
                 horizon=horizon,
-                at=cycles.now(connection),
+                at=at,
                 day=cycles.today(connection, self._timezone),
-                awake=feed.woken(connection, after=after, horizon=horizon, since=since),
+                awake=feed.woken(connection, after=after, horizon=horizon, since=since, at=at),
                 active=feed.active_pools(connection),
                 writing=feed.writing_pools(connection),
             )

@@ -104,7 +104,8 @@ def _started() -> tuple[subprocess.Popen[bytes], str]:
     """It ends with this process, however that ends: then its standard input does. Nobody else can reach a socket in a folder of ours."""
     stack = ExitStack()
     atexit.register(stack.close)
-    address = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-"))) / "judge")
+    folder = tempfile.TemporaryDirectory(prefix="pipeline-", dir="/tmp")  # 0700; a socket's path has room for 107 bytes
+    address = str(Path(stack.enter_context(folder)) / "judge")
     with socket.socket(socket.AF_UNIX) as door:  # open before anybody is behind it: who comes early waits
         door.bind(address)
         door.listen()

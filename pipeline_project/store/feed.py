@@ -28,12 +28,12 @@ def horizon(connection: sa.Connection) -> str:
     return position
 
 
-def woken(connection: sa.Connection, *, after: str, horizon: str, since: datetime) -> dict[str, str]:
-    """Active pools with pending items that changed from position `after` up to `horizon`, or had a `not_before` that passed since a time.
+def woken(connection: sa.Connection, *, after: str, horizon: str, since: datetime, at: datetime) -> dict[str, str]:
+    """Active pools with pending items that changed from position `after` up to `horizon`, or had a `not_before` that passed after `since`.
 
-    Each with the position of its newest change.
+    Each with the position of its newest change. `at` is the time now, to ask from the next time.
     """
-    rows = connection.execute(SQL["woken"], {"after": after, "horizon": horizon, "since": since})
+    rows = connection.execute(SQL["woken"], {"after": after, "horizon": horizon, "since": since, "at": at})
     return {row.pool: row.newest for row in rows}
 
 

@@ -16,7 +16,7 @@ select p.name as pool, max(change.xid)::text as newest from (
    group by e.pool_id
   union all
   select s.pool_id, cast(:horizon as xid8) from pipeline.item_state s
-   where s.state = 'pending' and s.not_before > :since and s.not_before <= (select pipeline.now())
+   where s.state = 'pending' and s.not_before > :since and s.not_before <= :at
    group by s.pool_id) change
   join pipeline.pool p using (pool_id)
  where p.status = 'active' and exists (select from pipeline.item_state s where s.pool_id = p.pool_id and s.state = 'pending')

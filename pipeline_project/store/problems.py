@@ -103,6 +103,8 @@ def _columns(path: Path, *names: str) -> list[Int64]:
         raise UsageError(
             f"{path}: expected columns {', '.join(names)}, found {', '.join(present) or 'none'}; missing: {', '.join(missing)}"
         )
+    if doubled := [name for name in names if present.count(name) > 1]:
+        raise UsageError(f"{path}: expected each column once, found {', '.join(doubled)} more than once")
     with _readable(path):
         plain = _int64_columns(file, names)
         return plain or [_whole_numbers(file.read(columns=[name])[name], f"{path.name}: {name}") for name in names]
@@ -131,7 +133,7 @@ def _opened(path: Path) -> pq.ParquetFile:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as failure:
+    except (pa.ArrowException, OSError) as failure:  # a page that is not what it says is an OSError
         raise UsageError(f"{path}: expected a Parquet file, found one that cannot be read: {failure}") from failure
 
 

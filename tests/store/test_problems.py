@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_project.core.errors import Refused, UsageError
-from pipeline_project.store.problems import read_problem
+from pipeline_project.store.problems import BATCH, read_problem
 
 CANDIDATES = {"candidate": [-7, 2**62, 3], "weight": [10, 20, 30]}
 DEMANDS = {"candidate": [3, -7, 2**62, 3], "resource": [900, 900, -1, -1], "quantity": [1, 1, 2, 1]}
@@ -91,6 +91,34 @@ def test_missing_folders_files_and_columns_are_mistakes_of_the_call(tmp_path: Pa
     (tmp_path / "demands.parquet").write_bytes(b"not parquet at all")
     with pytest.raises(UsageError, match="found one that cannot be read"):
         read_problem(tmp_path)
+
+
+def test_a_page_that_is_not_what_it_says_and_a_column_that_is_there_twice_are_named(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "demands.parquet"
+    table = pa.table({name: list(range(1, 2000)) for name in ("candidate", "resource", "quantity")})
+    pq.write_table(table, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + bytes(400) + whole[440:])
+    with pytest.raises(UsageError, match=r"demands.parquet: expected a Parquet file, found one that cannot be read"):
+        read_problem(tmp_path)
+    names = ["candidate", "resource", "quantity", "quantity"]
+    pq.write_table(pa.Table.from_arrays([pa.array([3])] * 4, names=names), path)
+    with pytest.raises(UsageError, match="expected each column once, found quantity more than once"):
+        read_problem(tmp_path)
+
+
+def test_what_is_longer_than_a_batch_is_read_whole_and_a_hole_near_its_end_is_found(tmp_path: Path) -> None:
+    n = 2 * BATCH + 7
+    ids = np.arange(n)
+    demands = {"candidate": ids, "resource": ids % 5, "quantity": ids % 3 + 1}
+    write(tmp_path, candidates={"candidate": ids, "weight": ids + 1}, demands=demands)
+    problem = read_problem(tmp_path).problem
+    assert problem.weights.tolist() == list(range(1, n + 1))
+    assert problem.quantities.tolist() == demands["quantity"].tolist()
+    weights = [*range(1, n), None]
+    with pytest.raises(Refused, match=f"weight, row {n}: expected an int64, found nothing .1 such rows in all"):
+        read_problem(write(tmp_path, candidates={"candidate": ids, "weight": weights}))
 
 
 def test_ids_without_gaps_and_with_gaps_are_found_alike(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import pickle
 import shutil
@@ -49,6 +50,9 @@ def _end_with_whoever_started_us(door: socket.socket) -> None:
     os._exit(0)
 
 
+ANSWERS_MAX: Final = 2_000
+"""Then it ends, and whoever misses it starts another: it grows by some 20 kB with each, and a code server lives for weeks."""
+_NUMBERS: Final = itertools.count(1)
 _TURN: Final = threading.Lock()
 """Great Expectations is not made for threads, and two would not be faster than one after the other."""
 
@@ -59,9 +63,11 @@ def _answer(line: socket.socket) -> None:
         while True:
             tables, suite = pickle.load(both)  # noqa: S301  # from our own program
             with _TURN:
-                answer = _judged(tables, suite)
+                answer, number = _judged(tables, suite), next(_NUMBERS)
             pickle.dump(answer, both)
             both.flush()
+            if number >= ANSWERS_MAX:
+                os._exit(0)
 
 
 def _load() -> None:

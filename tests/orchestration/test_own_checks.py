@@ -204,6 +204,17 @@ def test_a_process_of_great_expectations_that_died_fails_no_check(contested: Wor
     assert structural_faults(snapshot) == []
 
 
+def test_one_that_has_answered_for_long_makes_room_for_another(contested: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = contested.engine.cycles.snapshot("p")
+    monkeypatch.setattr(expectations, "JUDGE", "tests.orchestration.short_lived_judge")
+    expectations._started.cache_clear()
+    expectations._line.cache_clear()
+    for _ in range(2):
+        assert structural_faults(snapshot) == []
+        process, _address = expectations._started()
+        assert process.wait(timeout=60) == 0
+
+
 class Deadly:
     """Whoever reads it ends."""
 

@@ -91,6 +91,15 @@ class Incidence(NamedTuple):
         _append(self, owner, row, amount, starts, resources, quantities)
         return Incidence.from_rows(self.weights, starts, resources, quantities, np.concatenate((self.capacities, capacities)))
 
+    def restricted(self, candidates: Int64) -> tuple[Incidence, Int64]:
+        """Among these candidates alone, ascending, and the numbers of the resources that they demand. O(k log k) of theirs."""
+        lengths = self.starts[candidates + 1] - self.starts[candidates]
+        starts = starts_of(lengths)
+        rows = np.repeat(self.starts[candidates] - starts[:-1], lengths) + np.arange(starts[-1])
+        mentioned, local = np.unique(self.resources[rows], return_inverse=True)
+        columns = starts, local.astype(np.int32), self.quantities[rows]
+        return Incidence.from_rows(self.weights[candidates], *columns, self.capacities[mentioned]), mentioned.astype(np.int64)
+
     def with_only(self, keep: Bools) -> Incidence:
         """Without the resources that are not marked in `keep`, bool[m]. O(n + m + k)."""
         entries, number = keep[self.resources], np.cumsum(keep) - 1

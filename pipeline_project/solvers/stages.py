@@ -227,10 +227,11 @@ class Solve:
     def _settle_special(self) -> None:
         """Solve the components of a special shape, and those that fall apart once whom prices decide is fixed."""
         standing, part = self.standing, self._meter.phase(self._params.special)
-        if part.at_most(self._inc.k, ROWS_PER_SECOND) < self._inc.k:  # cutting out alone would take too long
-            return
         ways = [(self._inc, self.prices)] + ([(self._all_rows, self._all_prices)] if len(self.cuts) else [])
-        for g in standing.open()[:SPECIAL_MAX].tolist():
+        timely = part.at_most(self._inc.k, ROWS_PER_SECOND) == self._inc.k  # else cutting out alone would take too long
+        for g in standing.open()[:SPECIAL_MAX].tolist() if timely else ():
+            if not part.affords(0):
+                break
             for rows, prices in ways:
                 alone = standing.part(g, rows)
                 theirs = replace(prices, per_unit=prices.per_unit[alone.resources])

@@ -103,9 +103,10 @@ class Standing:
 
     def part(self, g: int, rows: Incidence | None = None) -> Reduced:
         """One component on its own, of these rows (default: the problem's); its candidates are the positions within the group."""
-        inc, members = self.inc if rows is None else rows, np.zeros(self.inc.n, np.bool_)
-        members[self.parts.group(g)] = True
-        return cut_out(inc, members, inc.capacities)
+        inc, group = self.inc if rows is None else rows, self.parts.group(g)
+        alone, resources = inc.restricted(group) if len(group) < inc.n else (inc, np.arange(inc.m))
+        reduced = cut_out(alone, np.ones(alone.n, np.bool_), alone.capacities)
+        return Reduced(inc=reduced.inc, candidates=reduced.candidates, resources=resources[reduced.resources])
 
     def claims(self) -> list[Claim]:
         """One for each solver: independent components add up. What prices say is rounded down in each of them: together that is more

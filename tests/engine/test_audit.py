@@ -22,7 +22,7 @@ from pipeline_project.store import seals
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.database import Database
 from tests.store.planting import run, unwatched
-from tests.world import NOON, World, entered, seal_everything
+from tests.world import NOON, World, entered, seal_everything, settle
 
 TABLES = ("transition", "pool_event", "audit_seal", "item_state", "resource")
 
@@ -75,6 +75,7 @@ def sealed_world(database: Database, folder: Path) -> Iterator[Sealed]:
         world.submit_all(*({"key": f"{seal}-{key}", "weight": 1, "demands": {"gpu": 1}} for key in range(4)))
         if seal == 1:
             world.cycle()
+        settle(world.engine)  # else what is written here may need two seals
         seal_everything(audit)
     yield Sealed(world, next((folder / "roots").iterdir()), audit)
 

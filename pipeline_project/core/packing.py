@@ -23,6 +23,13 @@ def starts_of(lengths: Int64) -> Int64:
     return starts
 
 
+def rows_of(indptr: Int64, candidates: Int64) -> tuple[Int64, Int64]:
+    """The demand rows of these candidates, one candidate after the other: where each begins among them, and their numbers."""
+    lengths = indptr[candidates + 1] - indptr[candidates]
+    starts = starts_of(lengths)
+    return starts, np.repeat(indptr[candidates] - starts[:-1], lengths) + np.arange(starts[-1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackingProblem:
     """Choose candidates so that no resource is overdrawn; maximise the sum of their weights.
@@ -103,9 +110,7 @@ class PackingProblem:
 
     def restrict(self, candidates: Int64) -> tuple[PackingProblem, Int64]:
         """The problem on these candidates alone, and the original numbers of the resources that it still mentions."""
-        lengths = np.diff(self.indptr)[candidates]
-        indptr = starts_of(lengths)
-        rows = np.repeat(self.indptr[candidates] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        indptr, rows = rows_of(self.indptr, candidates)
         kept, local = np.unique(self.resources[rows], return_inverse=True)
         part = PackingProblem(
             weights=self.weights[candidates],

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline_project.core.packing import Int32, Int64, PackingProblem, starts_of
+from pipeline_project.core.packing import Int32, Int64, PackingProblem, rows_of, starts_of
 from pipeline_project.solvers.kernels import flag, i4, i8, kernel, record
 from pipeline_project.solvers.solver import Bools
 from pipeline_project.solvers.two_cores import halves, together
@@ -93,9 +93,7 @@ class Incidence(NamedTuple):
 
     def restricted(self, candidates: Int64) -> tuple[Incidence, Int64]:
         """Among these candidates alone, ascending, and the numbers of the resources that they demand. O(k log k) of theirs."""
-        lengths = self.starts[candidates + 1] - self.starts[candidates]
-        starts = starts_of(lengths)
-        rows = np.repeat(self.starts[candidates] - starts[:-1], lengths) + np.arange(starts[-1])
+        starts, rows = rows_of(self.starts, candidates)
         mentioned, local = np.unique(self.resources[rows], return_inverse=True)
         columns = starts, local.astype(np.int32), self.quantities[rows]
         return Incidence.from_rows(self.weights[candidates], *columns, self.capacities[mentioned]), mentioned.astype(np.int64)

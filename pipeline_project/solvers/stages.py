@@ -169,9 +169,9 @@ class Solve:
 
     def _start_priced(self, share: float, warm: Start | None) -> None:
         """Price resources and cuts, and take candidates in the order of the relaxation."""
-        worth = self._meter.phase(share if self._far() else 1.0)
-        late = worth.seconds_left is not None and worth.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k
-        self._meter.close(worth)
+        allowed = self._meter.phase(share if self._far() else 1.0)
+        late = allowed.seconds_left is not None and allowed.at_most(self._inc.k, START_ROWS_PER_SECOND) < self._inc.k
+        self._meter.close(allowed)
         if late:
             self.standing.offer(exchange(self._inc, self.standing.chosen, self._meter), "greedy")
         elif len(self.standing.open()):

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from pipeline_project.core.packing import PackingProblem
 from pipeline_project.solvers.components import Components
 from pipeline_project.solvers.incidence import Incidence
+from pipeline_project.solvers.reductions import cut_out, reduce
+from pipeline_project.solvers.standing import Standing
 from tests.solvers.packing_problems import small_problems
 
 
@@ -35,3 +37,23 @@ def test_the_incidence_is_the_same_read_by_candidate_and_by_resource(problem: Pa
     by_candidate = set(zip(problem.candidates().tolist(), problem.resources.tolist(), problem.quantities.tolist(), strict=True))
     rows = np.repeat(np.arange(problem.m), np.diff(inc.row_starts))
     assert set(zip(inc.holders.tolist(), rows.tolist(), inc.held.tolist(), strict=True)) == by_candidate
+
+
+@settings(deadline=None)
+@given(problem=small_problems())
+def test_a_component_on_its_own_is_what_is_cut_out_of_everybody(problem: PackingProblem) -> None:
+    inc = reduce(twice(problem)).inc
+    standing = Standing(inc, Components.of(inc))
+    for g in range(standing.parts.count):
+        expected, found = cut_out(inc, standing.parts.label == g, inc.capacities), standing.part(g)
+        assert all((one == other).all() for one, other in zip(found.inc, expected.inc, strict=True))
+        assert found.resources.tolist() == expected.resources.tolist()
+        assert standing.parts.group(g)[found.candidates].tolist() == expected.candidates.tolist()
+
+
+def twice(problem: PackingProblem) -> PackingProblem:
+    """Two of them, which have nothing to do with each other."""
+    columns = ((problem.candidates(), problem.n), (problem.resources.astype(np.int64), problem.m))
+    owner, resource = (np.concatenate((column, column + size)) for column, size in columns)
+    weights, quantities, capacities = (np.tile(column, 2) for column in (problem.weights, problem.quantities, problem.capacities))
+    return PackingProblem.from_triples(weights, owner, resource, quantities, capacities)

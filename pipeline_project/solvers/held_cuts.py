@@ -43,11 +43,11 @@ def held(inc: Incidence, cuts: Cuts) -> Cuts:
 @kernel(INCIDENCE, i8[::1], i8[::1], i8[::1], flag[::1])
 def _still_demanding(inc: Incidence, resource: Int64, starts: Int64, complemented: Int64, there: Bools) -> None:
     for i in range(len(resource)):
+        e, last = inc.row_starts[resource[i]], inc.row_starts[resource[i] + 1]
         for j in range(starts[i], starts[i + 1]):
-            c = complemented[j]
-            for e in range(inc.starts[c], inc.starts[c + 1]):
-                if inc.resources[e] == resource[i]:
-                    there[j] = True
+            while e < last and inc.holders[e] < complemented[j]:
+                e += 1
+            there[j] = e < last and inc.holders[e] == complemented[j]
 
 
 @kernel(INCIDENCE, i8, i8, returns=flag)

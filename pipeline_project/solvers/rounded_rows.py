@@ -21,6 +21,7 @@ from pipeline_project.solvers.solver import Bools, Floats
 TAKEN: Final = 0.01  # of a candidate: less is noise of the iterations
 TRIES: Final = 16  # candidates of one row that are complemented on trial
 OWN: Final = 8  # candidates of one row whose quantities become multipliers
+SLOTS: Final = 8  # quantities of which a row's rounded amounts are remembered
 MULTIPLIERS: Final = sorted({Fraction(p, q) for q in range(2, 9) for p in range(1, q)}, key=lambda u: (u.denominator, u))
 
 
@@ -68,31 +69,31 @@ def write_out(
     capacities: Int64,
 ) -> int:
     """The rows in numbers: row[i] takes amount[i] for candidate owner[i]. Fills them (returns how many) and the first capacities."""
-    used = 0
-    absent = np.zeros(len(inc.weights), np.bool_)
+    used, absent, rounded = 0, np.zeros(len(owner), np.int8), np.empty((SLOTS, 3), np.int64)
     for i in range(len(resource)):
         first, last = inc.row_starts[resource[i]], inc.row_starts[resource[i] + 1]
-        rest = inc.capacities[resource[i]]
-        for j in range(complemented_starts[i], complemented_starts[i + 1]):
-            absent[complemented[j]] = True
+        j, end, rest = complemented_starts[i], complemented_starts[i + 1], inc.capacities[resource[i]]
         for e in range(first, last):
-            if absent[inc.holders[e]]:
-                rest -= inc.held[e]
+            while j < end and complemented[j] < inc.holders[e]:
+                j += 1
+            absent[e - first] = j < end and complemented[j] == inc.holders[e]
+            rest -= inc.held[e] * absent[e - first]
         rest *= numerator[i]
         whole = rest // denominator[i]
         kept = rest - whole * denominator[i]
         capacities[i] = whole * (denominator[i] - kept)
+        rounded[:] = 0
         for e in range(first, last):
-            c = inc.holders[e]
-            sign = -1 if absent[c] else 1
-            takes = sign * _rounded_amount(sign * inc.held[e] * numerator[i], denominator[i], kept)
-            if absent[c]:
-                capacities[i] += takes
-            if takes > 0:
-                owner[used], row[used], amount[used] = c, i, takes
-                used += 1
-        for j in range(complemented_starts[i], complemented_starts[i + 1]):
-            absent[complemented[j]] = False
+            quantity, away = inc.held[e], absent[e - first]
+            slot = quantity % SLOTS
+            if rounded[slot, 2] != quantity:  # few quantities are different, and a division is dear
+                rounded[slot, 0] = _rounded_amount(quantity * numerator[i], denominator[i], kept)
+                rounded[slot, 1] = -_rounded_amount(-quantity * numerator[i], denominator[i], kept)
+                rounded[slot, 2] = quantity
+            takes = rounded[slot, away]
+            capacities[i] += away * takes
+            owner[used], row[used], amount[used] = inc.holders[e], i, takes
+            used += takes > 0
     return used
 
 

@@ -87,6 +87,17 @@ def test_a_false_clique_is_not_believed() -> None:
         assert answer.certificate.value == 12 <= answer.certificate.upper_bound
 
 
+def test_who_no_longer_demands_the_resource_of_a_rounded_row_is_struck_from_it() -> None:
+    problem = problem_of([5, 7, 3], [(0, 0, 2), (1, 0, 2), (2, 1, 1)], [3, 1])
+    half = {"resource": [0], "numerator": [1], "denominator": [2], "price": [1], "complemented_starts": [0, 2], "complemented": [1, 2]}
+    row = replace(NO_CUTS, **{name: np.array(column) for name, column in half.items()})
+    start = Start(chosen=np.array([0]), prices=np.zeros(2, np.int64), price_scale=1, cuts=row)
+    repaired = repair(problem, start, np.array([2]), PLENTY)
+    for answer in (repaired, portfolio.solve(problem, PLENTY, start=start, rivals=())):
+        assert verify(problem, answer) == []
+    assert repaired.certificate.cuts.complemented.tolist() == [1]
+
+
 @pytest.mark.parametrize(("field", "value"), [("prices", np.zeros(3, np.int64)), ("prices", np.array([-1, 0])), ("chosen", np.array([2]))])
 def test_what_cannot_be_a_start_is_refused(field: str, value: Int64) -> None:
     problem = problem_of([5, 7], [(0, 0, 1), (1, 1, 1)], [1, 1])

@@ -80,7 +80,7 @@ class Request:
     def check(self) -> None:
         """Before any work: an answer that cannot be saved should not be looked for."""
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise UsageError(f"--seconds: expected more than 0, found {self.seconds}")
+            raise UsageError(f"--seconds: expected a finite time, more than 0, found {self.seconds}")
         if self.repair and self.start is None:
             raise UsageError("--repair: expected --start FILE beside it, found none; a repair begins with an earlier answer")
         if self.save is not None and not self.save.absolute().parent.is_dir():

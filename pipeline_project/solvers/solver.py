@@ -32,7 +32,7 @@ class Budget:
         if not 1 <= self.steps <= STEPS_MAX:
             raise UsageError(f"steps: expected a whole number from 1 to {STEPS_MAX}, found {self.steps}")
         if self.seconds is not None and not self.seconds > 0:
-            raise UsageError(f"seconds: expected more than 0, found {self.seconds}")
+            raise UsageError(f"seconds: expected a finite time, more than 0, found {self.seconds}")
 
 
 class Solver(Protocol):

@@ -81,8 +81,8 @@ def test_steps_alone_give_the_same_hash_in_every_process(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["--seconds", "0"], 2, "--seconds: expected more than 0, found 0.0"),
-        (["--seconds", "nan"], 2, "--seconds: expected more than 0, found nan"),
+        (["--seconds", "0"], 2, "--seconds: expected a finite time, more than 0, found 0.0"),
+        (["--seconds", "nan"], 2, "--seconds: expected a finite time, more than 0, found nan"),
         (["--steps", "0"], 2, "steps: expected a whole number from 1 to"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_project.core.errors import UsageError
 from tests.store.planting import run
 from tests.world import World, entered
 
@@ -337,3 +338,22 @@ def test_a_member_that_had_begun_when_the_rest_of_its_bundle_expired_competes_ag
     world.advance(minutes=1)  # its backoff
     world.cycle()
     assert world.state("a") == "selected"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"most": 2**40}, "integer out of range"),
+        ({"ttl_s": 10**15}, "ttl: expected seconds that a lease may last"),
+        ({"ttl_s": 8 * 86_400}, "ttl: expected at most 7 days"),
+        ({"keys": ["a\0"]}, "NUL"),
+    ],
+)
+def test_a_claim_that_cannot_be_meant_is_refused_in_words(selected: World, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        selected.engine.execution.claim("p", "e", **options)
+
+
+def test_a_token_that_no_claim_can_have_is_refused_in_words(selected: World) -> None:
+    with pytest.raises(UsageError, match="bigint out of range"):
+        selected.engine.execution.complete("p", [("a", 2**63)])

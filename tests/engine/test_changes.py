@@ -227,6 +227,29 @@ def test_race_a_commit_behind_a_revision_finds_it_stale(planned: tuple[World, st
         raise behind(world, revise_of(world, ids["a"]), lambda: world.engine.cycles.commit_planned(plan))
 
 
+def test_race_of_two_revisions_neither_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at an item and its revision somebody else revises another column of it."""
+    world.submit("a", 1)
+    find, others = items.find, [lambda: world.engine.intake.revise("p", "a", {"payload": {"n": 2}})]
+
+    def overtaken(*arguments: Any) -> dict[str, Any]:
+        seen = find(*arguments)
+        if others:
+            others.pop()()
+        return seen
+
+    monkeypatch.setattr(items, "find", overtaken)
+    world.engine.intake.revise("p", "a", {"weight": 3})
+    assert (world.item("a")["weight"], world.item("a")["payload"]) == (3, {"n": 2})
+
+
+def test_an_item_keeps_its_key(world: World) -> None:
+    world.submit("a", 1)
+    with pytest.raises(Refused, match="key: expected 'a', found 'b': an item keeps its key"):
+        world.engine.intake.revise("p", "a", {"key": "b"})
+    assert world.states() == {"a": "pending"}
+
+
 def revise_of(world: World, item: int) -> Callable[[sa.Connection], None]:
     """A revision as the intake makes it, by hand."""
 

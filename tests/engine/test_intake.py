@@ -166,6 +166,10 @@ def test_members_that_disagree_about_the_size_are_all_refused(world: World, size
     receipt = world.submit_all(member("a", size=sizes[0]), member("b", size=sizes[1]), member("lone", bundle="other", size=1))
     assert receipt.accepted == 1
     assert {refusal.field for refusal in receipt.refused} == {"bundle_size"}
+    assert {refusal.item: (refusal.expected, refusal.found) for refusal in receipt.refused} == {
+        "a": (f"mates in this input that declare the same size, {sizes[0]}", f"one of {sizes[1]}"),
+        "b": (f"the size the bundle was made with, {sizes[0]}", str(sizes[1])),
+    }
 
 
 def test_a_bundle_that_was_refused_whole_may_come_again_with_another_size(world: World) -> None:

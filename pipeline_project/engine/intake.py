@@ -179,12 +179,13 @@ class Intake:
         Raises Refused when what is claimed or spent alone is more than the new capacity. Items are locked before resources, here as
         everywhere, so a commit may take the room that was just made: then the holders are chosen anew.
         """
+        resource_rules.check_capacity(capacity)
         with self._database.begin(actor=actor) as connection:
             found = pools.find(connection, pool)
             giving, _ = self._room(connection, found, key, capacity) if release else ([], 0)
             released = items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
             try:
-                resources.set_capacity(connection, found, key, capacity)
+                resources.set_capacity(connection, found, key, capacity, released=release)
             except Refused:
                 # Items are locked before resources, so the holders were chosen before the resource stood still: it may have others now.
                 if release and self._room(connection, found, key, capacity)[1] <= 0:

@@ -322,7 +322,8 @@ class Inquiry:
                 {"item": snapshot.keys[i].as_py(), "weight": int(snapshot.weights[i]), "rank": chosen[i]} for i in holders[:HOLDERS_SHOWN]
             ]
             blockers.append({"resource": name, "holders": shown, "holders_in_all": len(holders)})
-            if (wants := _wants(proposal, position, resource)) > (capacity := int(snapshot.capacities[resource])):
+            wants = _wants(proposal, position, resource)  # nothing of `limits.max_selected`, which is no resource of the snapshot's
+            if wants and wants > (capacity := int(snapshot.capacities[resource])):
                 beyond.append(f"{wants:,} of {name}, which has {capacity:,} in all")
         reason = f"no room on {', '.join(b['resource'] for b in blockers)}" + (f": it wants {', '.join(beyond)}" if beyond else "")
         return {"verdict": Verdict.DEFERRED, "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}

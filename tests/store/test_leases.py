@@ -111,6 +111,19 @@ def test_the_policy_says_how_long_a_lease_may_be(world: World, executor: Session
         rows(executor, "select pipeline.heartbeat('p', 'e', '3 hours')")
 
 
+@pytest.mark.parametrize(
+    "call", ["claim('p', 'e')", "complete('p', '{a}', '{1}')", "fail('p', '{a}', '{1}', 'boom')", "heartbeat('p', 'e')"]
+)
+@pytest.mark.parametrize(("own", "limit"), [("0", "5s"), ("1min", "1min")])
+def test_an_executor_that_is_silent_in_its_transaction_keeps_nobody_waiting(executor: Session, call: str, own: str, limit: str) -> None:
+    """It holds locks. Whoever wants longer says so; and with the transaction the limit ends."""
+    executor.execute(f"set idle_in_transaction_session_timeout = '{own}'".encode())
+    with executor.transaction():
+        rows(executor, f"select * from pipeline.{call}")  # noqa: S608
+        assert rows(executor, "show idle_in_transaction_session_timeout") == [(limit,)]
+    assert rows(executor, "show idle_in_transaction_session_timeout") == [(own,)]
+
+
 @pytest.mark.parametrize("call", ["complete('p', '{a}', '{null}')", "fail('p', '{a}', '{null}', 'boom')"])
 def test_no_token_is_a_stale_one(executor: Session, call: str) -> None:
     rows(executor, "select item from pipeline.claim('p', 'e', keys => '{a}')")

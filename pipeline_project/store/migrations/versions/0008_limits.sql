@@ -19,6 +19,17 @@ begin
 end $$;
 revoke all on function pipeline.judge_ttl(int, interval) from public;
 
+-- An executor that falls silent in a transaction of its own would keep its locks, and whoever cancels, sweeps or rolls back would wait
+-- for it. PostgreSQL ends its session instead, after as long as it ends one of the engine's; for a session that has set its own limit,
+-- it is that one. Nothing happens to who calls one function a transaction.
+create function pipeline.limit_silence() returns void language plpgsql as $$
+begin
+  if current_setting('idle_in_transaction_session_timeout') = '0' then
+    perform set_config('idle_in_transaction_session_timeout', '5s', true);
+  end if;
+end $$;
+revoke all on function pipeline.limit_silence() from public;
+
 -- As in 0007, with a limit to what may be asked for: `request` goes into an index.
 create or replace function pipeline.claim(
   pool text, executor text, most int default 1, ttl interval default null, request text default null, keys text[] default null
@@ -39,6 +50,7 @@ begin
   if length(request) > 200 then
     perform refuse_argument('request', 'a name of at most 200 characters', quote_literal(left(request, 20) || '...'));
   end if;
+  perform limit_silence();
   -- The pool, the executor if it was seen within the second, and how long a lease lasts (of the policy only this: a claim is called that
   -- often).
   select p.pool_id, e.executor_id,
@@ -114,6 +126,7 @@ declare
   me int;
   prolonged int;
 begin
+  perform limit_silence();
   select p.pool_id into number from pool p where p.name = heartbeat.pool;
   if not found then
     perform refuse_pool(heartbeat.pool);
@@ -146,6 +159,7 @@ begin
   if cardinality(items) > 100000 then
     perform refuse_argument('items', 'at most 100000', cardinality(items)::text);
   end if;
+  perform limit_silence();
   select p.pool_id into number from pool p where p.name = claims_of.pool;
   if not found then
     perform refuse_pool(claims_of.pool);

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
-from pipeline_project.core.errors import Overtaken, Refused
+from pipeline_project.core.errors import Overtaken, Refused, UsageError
 from pipeline_project.core.items import ItemBatch
 from pipeline_project.core.policy import Policy
 from pipeline_project.core.pools import check_name
@@ -150,6 +150,8 @@ class Intake:
     @repeatable
     def quarantine(self, pool: str, keys: Sequence[str], *, reason: str, actor: str | None = None) -> list[str]:
         """pending, selected -> quarantined until somebody revives them, whole bundles; the keys that moved. Raises Unknown."""
+        if not reason.strip():
+            raise UsageError("reason: expected why these items are put aside, found nothing")
         with self._database.begin(actor=actor) as connection:
             found = items.ids_of(connection, pools.find(connection, pool), keys)
             moved = set(items.quarantine(connection, list(found.values()), reason=reason))

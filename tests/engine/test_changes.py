@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline_project.core.errors import PipelineError, Refused, StalePlan
+from pipeline_project.core.errors import PipelineError, Refused, StalePlan, UsageError
 from pipeline_project.store import items, pools, resources
 from tests.store.planting import run
 from tests.world import NOON, World, entered
@@ -189,6 +189,14 @@ def test_race_a_commit_behind_a_cancel_leaves_the_cancelled_out(planned: tuple[W
     report = behind(world, lambda c: items.cancel(c, [ids["a"]], reason="x"), lambda: world.engine.cycles.commit_planned(plan))
     assert (report["selected"], report["stale"]) == (1, 1)
     assert world.states() == {"a": "cancelled", "b": "selected"}
+
+
+@pytest.mark.parametrize("reason", ["", " "])
+def test_nothing_is_put_aside_without_a_reason(world: World, reason: str) -> None:
+    world.submit("a")
+    with pytest.raises(UsageError, match="reason: expected why these items are put aside, found nothing"):
+        world.engine.intake.quarantine("p", ["a"], reason=reason)
+    assert world.state("a") == "pending"
 
 
 def test_race_a_commit_behind_a_quarantine_leaves_the_item_out(planned: tuple[World, str, dict[str, int]]) -> None:

@@ -307,6 +307,17 @@ def test_an_item_claimed_with_two_tokens_in_one_call_obeys_the_right_one(selecte
     assert [answer["accepted"] for answer in answers] == [False, True]
 
 
+def test_a_failure_that_is_sent_again_does_not_cancel_a_mate_that_was_revived(world: World) -> None:
+    world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": "cancel_rest"}})
+    world.bundle("crew", "a", "b", "c")
+    world.cycle()
+    claims = world.claim("a", "b")
+    assert world.fail(claims) == {"a": "failed", "b": "failed"}
+    world.engine.intake.revive("p", ["a"])
+    assert world.fail(claims) == {"a": "failed", "b": "failed"}
+    assert world.states() == {"a": "pending", "b": "failed", "c": "cancelled"}
+
+
 @pytest.mark.parametrize("claimed", ["a", "ab"])
 def test_a_member_that_had_begun_when_its_bundle_lost_another_competes_again(world: World, claimed: str) -> None:
     """Its mate is cancelled, claimed or not, while it is claimed; then it fails, and its hold runs out. It must not wait for ever."""

@@ -198,3 +198,57 @@ create or replace function pipeline.answers(
        limit 1) d on true
    order by u.n
 $$;
+
+-- As in 0002, where a failure that is sent again does not cancel once more: a mate may have been revived since.
+create or replace function pipeline.fail_claims(number int, ids bigint[], tokens bigint[], why text, what jsonb, lapsed_only boolean)
+  returns table (item_id bigint, state pipeline.state, executor_id int)
+  language plpgsql set search_path = pipeline, pg_temp as $$
+#variable_conflict use_column
+declare
+  policy jsonb := policy_of(number);
+  cancels_rest boolean := policy ->> 'bundle_on_failure' = 'cancel_rest';
+  touched bigint[] := ids;
+  lost bigint[];
+  at timestamptz;
+begin
+  if cancels_rest then  -- who is whose mate never changes, so it may be read before the locks
+    select array_agg(m.item_id) into touched from (
+      select unnest(ids) as item_id
+      union
+      select m.item_id from item_state s join item_state m using (bundle_id) where s.item_id = any (ids)) m;
+  end if;
+  -- In id order, mates among them: a lock that were taken later could be one that another failure holds and waits with.
+  perform from item_state s where s.item_id = any (touched) order by s.item_id for no key update;
+  at := pipeline.now();
+  lost := array(select s.item_id from unnest(ids, tokens) u (item_id, token) join item_state s using (item_id)
+                 where s.token = u.token and s.lease_until is not null);
+  return query
+    with fate as (
+      select s.item_id, u.token, s.executor_id,
+             case when s.token >= (policy ->> 'quarantine_after')::int then 'quarantined'
+                  when s.attempts >= (policy ->> 'max_attempts')::int then 'failed'
+                  when (s.bundle_id is not null or policy ->> 'on_failure' = 'keep_hold')
+                       and exists (select from cycle c where c.cycle_id = s.cycle_id and c.status = 'published') then 'selected'
+                  else 'pending' end::state as state,
+             at + make_interval(secs => (policy ->> 'backoff')::bigint * 2 ^ least(s.attempts - 1, 20)) as retry_at
+        from unnest(ids, tokens) u (item_id, token) join item_state s using (item_id)
+       where s.token = u.token and s.lease_until is not null and (not lapsed_only or s.lease_until <= at))
+    update item_state s
+       set state = f.state, version = s.version + 1, lease_until = null, executor_id = null,
+           cycle_id = case when f.state = 'pending' then null else s.cycle_id end,
+           rank = case when f.state = 'selected' then s.rank end,
+           not_before = case when f.state in ('selected', 'pending') then f.retry_at else s.not_before end,
+           hold_until = case when f.state = 'selected' then f.retry_at + make_interval(secs => (policy ->> 'hold')::bigint) end,
+           reason = why, detail = what
+      from fate f
+     where s.item_id = f.item_id and s.token = f.token and s.lease_until is not null
+    returning s.item_id, s.state, f.executor_id;
+  if cancels_rest then
+    update item_state m
+       set state = 'cancelled', version = m.version + 1, rank = null, hold_until = null, lease_until = null, executor_id = null,
+           reason = 'a member of its bundle failed for good', detail = null
+     where m.item_id = any (touched) and m.state in ('pending', 'selected', 'claimed')
+       and m.bundle_id in (select s.bundle_id from item_state s
+                            where s.item_id = any (lost) and s.reason = why and s.state in ('failed', 'quarantined'));
+  end if;
+end $$;

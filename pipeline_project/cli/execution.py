@@ -51,7 +51,7 @@ def complete(
 ) -> None:
     """The work is done. The same again is accepted again; a token that is no longer current is refused with exit code 5."""
     with session.engine(database, pool=pool) as engine:
-        answers = engine.execution.complete(pool, claims, results=[result] * len(claims))
+        answers = engine.execution.complete(pool, claims, results=[result] * len(claims), executor=session.actor())
     _tell("Completed", answers, as_json=as_json)
 
 
@@ -64,7 +64,7 @@ def fail(
 ) -> None:
     """The work was not done: the policy says whether the item is tried again. A token that is no longer current exits with 5."""
     with session.engine(database, pool=pool) as engine:
-        answers = engine.execution.fail(pool, claims, error=error)
+        answers = engine.execution.fail(pool, claims, error=error, executor=session.actor())
     _tell("Failed", answers, as_json=as_json)
 
 

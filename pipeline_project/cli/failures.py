@@ -27,6 +27,8 @@ def explain(failure: Exception) -> Failure | None:
     """The failure in words, when it is one that we or the world are known for; None for a bug."""
     if isinstance(failure, PipelineError):
         return Failure(kind=type(failure).__name__, message=str(failure), exit_code=failure.exit_code)
+    if isinstance(failure, UnicodeEncodeError):  # the shell's bytes, which Python hands on as they are
+        return Failure(kind="UsageError", message=f"expected arguments in UTF-8, found {failure.object!r:.80}", exit_code=2)
     return _from_database(failure) or _from_settings(failure)
 
 

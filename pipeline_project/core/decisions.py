@@ -20,7 +20,6 @@ class Verdict(StrEnum):
     DEFERRED = "deferred"
     STALE = "stale"
     NOFIT = "nofit"
-    REJECTED = "rejected"
     RELEASED = "released"  # a reprocess took its earlier selection back
 
 

@@ -94,6 +94,9 @@ class Objective(_Section):
 class Ttl(_Section):
     hold: PositiveDuration = Field(default=seconds("15m"), description="A selected item that nobody claims for so long is released")
     lease: PositiveDuration = Field(default=seconds("5m"), description="A claim without a heartbeat lasts so long")
+    lease_max: PositiveDuration = Field(
+        default=seconds("7d"), description="No executor may ask for a longer lease, by claim or heartbeat; `lease` itself may be longer"
+    )
 
 
 class Retries(_Section):

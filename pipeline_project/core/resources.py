@@ -50,7 +50,7 @@ def check_resources(table: Table, seen: dict[str, int] | None = None) -> tuple[R
     """Good rows into a batch, each bad row into one refusal. `seen` as in `items.check_items`."""
     inspection = Inspection(table)
     keys = inspection.column("key", text_key, required=True)
-    capacities = inspection.column("capacity", whole(0), required=True)
+    capacities = inspection.column("capacity", check_capacity, required=True)
     kinds = inspection.column("kind", _kind)
     inspection.refuse_repeated(keys, {} if seen is None else seen)
     keep = inspection.keep
@@ -68,6 +68,10 @@ def check_resource_rows(rows: Iterable[tuple[int, Any]], seen: dict[str, int] | 
     table, strays = gather(rows, FIELDS)
     batch, refusals = check_resources(table, seen)
     return batch, sorted(strays + refusals, key=lambda refusal: refusal.line)
+
+
+check_capacity: Final = whole(0)
+"""The capacity, where it can be one. Raises Refused."""
 
 
 def _kind(value: Any) -> ResourceKind:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+import numpy as np
 import sqlalchemy as sa
 
-from pipeline_project.core.decisions import Verdict
+from pipeline_project.core.decisions import Proposal, Verdict
 from pipeline_project.core.lifecycle import State
 from pipeline_project.core.policy import Policy
 from pipeline_project.engine import actors
@@ -314,14 +315,26 @@ class Inquiry:
         position = int(snapshot.item_ids.searchsorted(item_id))
         chosen = {int(i): int(proposal.ranks[i]) for i in proposal.selected()}
         blockers: list[Row] = []
+        beyond: list[str] = []
         for resource, name in zip(row["blockers"], proposal.why_deferred(position), strict=True):
             holders = [i for i in chosen if resource in snapshot.resources[snapshot.indptr[i] : snapshot.indptr[i + 1]]]
             shown = [
                 {"item": snapshot.keys[i].as_py(), "weight": int(snapshot.weights[i]), "rank": chosen[i]} for i in holders[:HOLDERS_SHOWN]
             ]
             blockers.append({"resource": name, "holders": shown, "holders_in_all": len(holders)})
-        reason = f"no room on {', '.join(b['resource'] for b in blockers)}"
+            wants = _wants(proposal, position, resource)  # nothing of `limits.max_selected`, which is no resource of the snapshot's
+            if wants and wants > (capacity := int(snapshot.capacities[resource])):
+                beyond.append(f"{wants:,} of {name}, which has {capacity:,} in all")
+        reason = f"no room on {', '.join(b['resource'] for b in blockers)}" + (f": it wants {', '.join(beyond)}" if beyond else "")
         return {"verdict": Verdict.DEFERRED, "weight": int(snapshot.weights[position]), "reason": reason, "blockers": blockers}
+
+
+def _wants(proposal: Proposal, position: int, resource: int) -> int:
+    """How much of a resource an item needs, together with the mates of its bundle."""
+    candidates, snapshot = proposal.graph.candidates, proposal.graph.snapshot
+    mates = np.flatnonzero(candidates.of_item == candidates.of_item[position])
+    rows = np.concatenate([np.arange(snapshot.indptr[i], snapshot.indptr[i + 1]) for i in mates])
+    return int(snapshot.quantities[rows][snapshot.resources[rows] == resource].sum())
 
 
 def _shown(verdict: Row) -> Row:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pipeline_project.core import items as item_rules
 from pipeline_project.core import resources as resource_rules
-from pipeline_project.core.errors import Overtaken, Refused
+from pipeline_project.core.errors import Overtaken, Refused, UsageError
 from pipeline_project.core.items import ItemBatch
 from pipeline_project.core.policy import Policy
 from pipeline_project.core.pools import check_name
@@ -82,24 +82,24 @@ class Intake:
         receipt.refused = refusals + receipt.refused
         return receipt
 
+    @repeatable
     def revise(self, pool: str, key: str, changes: Mapping[str, Any], *, actor: str | None = None) -> Receipt:
-        """Change some columns of one item; a selected one is released first, a claimed one refused."""
-        with self._database.begin() as connection:
-            now = items.find(connection, pools.find(connection, pool), key)
-        body = {
-            "key": key,
-            "weight": now["weight"],
-            "payload": now["payload"],
-            "not_before": _text(now["not_before"]),
-            "expires_at": _text(now["expires_at"]),
-            "bundle_key": now["bundle_key"],
-            "bundle_size": now["bundle_size"],
-            "demands": {demand["key"]: demand["quantity"] for demand in now["demands"]},
-        }
-        receipt = self.submit(pool, [{**body, **changes}], actor=actor)
-        if receipt.refused:
-            raise Refused(str(receipt.refused[0]))
-        return receipt
+        """Change some columns of one item; a selected one is released first, a claimed one refused.
+
+        What somebody else changes meanwhile is kept: then this begins again with what they left.
+        """
+        if changes.get("key", key) != key:
+            raise Refused(f"key: expected {key!r}, found {changes['key']!r}: an item keeps its key")
+        with self._database.begin(actor=actor) as connection:
+            found = pools.find(connection, pool)
+            now = items.find(connection, found, key)
+            batch, refused = item_rules.check_item_rows([(1, {**_body(now), **changes})])
+            receipt = intake.submit(connection, found, batch, reason="revised")
+            if refused := refused + receipt.refused:
+                raise Refused(str(refused[0]))
+            if items.find(connection, found, key)["revision"] != now["revision"] + receipt.revised:
+                raise Overtaken(f"item {key!r}: others revised it again and again; nothing was written, try again")
+            return receipt
 
     @repeatable
     def cancel(self, pool: str, keys: Sequence[str], *, reason: str = "cancelled by operator", actor: str | None = None) -> list[str]:
@@ -150,6 +150,8 @@ class Intake:
     @repeatable
     def quarantine(self, pool: str, keys: Sequence[str], *, reason: str, actor: str | None = None) -> list[str]:
         """pending, selected -> quarantined until somebody revives them, whole bundles; the keys that moved. Raises Unknown."""
+        if not reason.strip():
+            raise UsageError("reason: expected why these items are put aside, found nothing")
         with self._database.begin(actor=actor) as connection:
             found = items.ids_of(connection, pools.find(connection, pool), keys)
             moved = set(items.quarantine(connection, list(found.values()), reason=reason))
@@ -179,12 +181,13 @@ class Intake:
         Raises Refused when what is claimed or spent alone is more than the new capacity. Items are locked before resources, here as
         everywhere, so a commit may take the room that was just made: then the holders are chosen anew.
         """
+        resource_rules.check_capacity(capacity)
         with self._database.begin(actor=actor) as connection:
             found = pools.find(connection, pool)
             giving, _ = self._room(connection, found, key, capacity) if release else ([], 0)
             released = items.release(connection, giving, reason=f"capacity of {key} lowered to {capacity}")
             try:
-                resources.set_capacity(connection, found, key, capacity)
+                resources.set_capacity(connection, found, key, capacity, released=release)
             except Refused:
                 # Items are locked before resources, so the holders were chosen before the resource stood still: it may have others now.
                 if release and self._room(connection, found, key, capacity)[1] <= 0:
@@ -276,6 +279,20 @@ class Intake:
                 return [], told
             ids = list(items.ids_of(connection, pool, vanished).values())
             return items.cancel_pending(connection, ids, reason="vanished from its source"), None
+
+
+def _body(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as a row that would submit it."""
+    return {
+        "key": item["key"],
+        "weight": item["weight"],
+        "payload": item["payload"],
+        "not_before": _text(item["not_before"]),
+        "expires_at": _text(item["expires_at"]),
+        "bundle_key": item["bundle_key"],
+        "bundle_size": item["bundle_size"],
+        "demands": {demand["key"]: demand["quantity"] for demand in item["demands"]},
+    }
 
 
 def _text(at: datetime | None) -> str | None:

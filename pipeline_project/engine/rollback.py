@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline_project.core.errors import Refused, StalePlan, Unknown
+from pipeline_project.core.errors import Refused, StalePlan, Unknown, UsageError
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.rollbacks import COMPLETED, FATES, MOVED_ON, RELEASE, Fates, differing, undo_key
 from pipeline_project.engine.finishing import Finishing, alone_in
@@ -19,6 +19,8 @@ from pipeline_project.store.cycles import Cycle
 from pipeline_project.store.intake import Receipt
 
 DIFFERENCES_SHOWN: Final = 5
+HOLD_LIMIT_S: Final = 2**31 - 1
+"""As the cycle's row has it: 68 years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,13 @@ class Rollback(Finishing):
 
         hold_s      keep the released items from being selected again for so long
         preview     only say what it would do; the answer's `hash` is what to expect
-        expect      the hash of a preview: raises StalePlan, and says what differs, unless this would do exactly the same
+        expect      the hash of a preview: raises StalePlan, and says what differs, unless this would do, or has done, exactly the same
         compensate  submit one new item for each completed one: its weight, its demands of renewable resources, key `KEY~undo~CYCLE`
 
         The same call again finishes what an earlier one left, or reports that it is done.
         """
+        if not 0 <= hold_s <= HOLD_LIMIT_S:
+            raise UsageError(f"hold: expected 0 to {HOLD_LIMIT_S} seconds (24855d), found {hold_s}")
         if not preview:
             self.finish_lapsed(self.find(cycle_key, pool=pool)["pool"])
         cycle = self.find(cycle_key, pool=pool)
@@ -62,6 +66,8 @@ class Rollback(Finishing):
             self._artifacts.save_fates(cycle["pool"], cycle["cycle_key"], effects.hash, effects.fates)
             return _report(cycle, effects, compensate)
         if cycle["status"] == CycleStatus.ROLLED_BACK:  # what was claimed then may be completed by now
+            if expect is not None and expect != effects.hash:
+                self._refuse_not_done(cycle, effects.fates, expect)
             return _done(_report(cycle, effects, compensate), effects, [], self._compensate(cycle) if compensate else Receipt())
         fence = self._begin_rollback(cycle, reason, hold_s, compensate, expect)
         with self._letting_go(cycle, fence):
@@ -93,13 +99,8 @@ class Rollback(Finishing):
         now = rollbacks.fates(connection, cycle["cycle_id"])
         if now.hash(promise) == expect:
             return
-        again = f"nothing was changed; look again with `pipeline cycle rollback {cycle['cycle_key'][:8]} --preview`"
-        try:
-            before = self._artifacts.load_fates(cycle["pool"], cycle["cycle_key"], expect)
-        except (Unknown, FileNotFoundError):
-            raise StalePlan(
-                f"cycle {cycle['cycle_key']}: expected hash {expect}, found {now.hash(promise)}; no preview of that hash is kept: {again}"
-            ) from None
+        again = _again(cycle)
+        before = self._previewed(cycle, expect, now.hash(promise))
         ids = differing(before, now)
         if not len(ids):
             raise StalePlan(
@@ -110,6 +111,30 @@ class Rollback(Finishing):
         shown = "; ".join(f"{names[i]} was to be {_fate(before, i)}, found {_fate(now, i)}" for i in ids[:DIFFERENCES_SHOWN].tolist())
         more = f"; and {len(ids) - DIFFERENCES_SHOWN:,} more" if len(ids) > DIFFERENCES_SHOWN else ""
         raise StalePlan(f"cycle {cycle['cycle_key']}: {len(ids):,} items moved since the preview: {shown}{more}; {again}")
+
+    def _refuse_not_done(self, cycle: Cycle, now: Fates, expect: str) -> None:
+        """The cycle is rolled back: was it as this preview said? It was, if it was with the same options and left none that was to go."""
+        before = self._previewed(cycle, expect, now.hash(_promise(cycle, cycle["hold_s"], cycle["compensate"])))
+        kept = np.isin(before.where(RELEASE), now.item_ids[now.fates != MOVED_ON])
+        if before.hash(_promise(cycle, cycle["hold_s"], cycle["compensate"])) != expect or kept.any():
+            raise StalePlan(
+                f"cycle {cycle['cycle_key']}: it was rolled back, but not as that preview says: it was with a hold of {cycle['hold_s']} s, "
+                f"{'with' if cycle['compensate'] else 'without'} --compensate, and {int(kept.sum()):,} items that were to be released "
+                f"were not; {_again(cycle)}"
+            )
+
+    def _previewed(self, cycle: Cycle, expect: str, found: str) -> Fates:
+        """What a preview said. Raises StalePlan where none of that hash is kept."""
+        try:
+            return self._artifacts.load_fates(cycle["pool"], cycle["cycle_key"], expect)
+        except (Unknown, FileNotFoundError):
+            raise StalePlan(
+                f"cycle {cycle['cycle_key']}: expected hash {expect}, found {found}; no preview of that hash is kept: {_again(cycle)}"
+            ) from None
+
+
+def _again(cycle: Cycle) -> str:
+    return f"nothing was changed; look again with `pipeline cycle rollback {cycle['cycle_key'][:8]} --preview`"
 
 
 def _promise(cycle: Cycle, hold_s: int, compensate: bool) -> dict[str, Any]:

@@ -42,15 +42,18 @@ with joining as (
   select bundle_id, count(*) as n, min(bundle_size) as smallest, max(bundle_size) as largest
     from pg_temp.staged_item where bundle_id is not null and item_id is null group by bundle_id),
 bad as (
-  select b.bundle_id, b.size, b.members, j.n, j.smallest <> b.size or j.largest <> b.size as resized
+  select b.bundle_id, b.size, b.members, j.n, j.smallest, j.largest, j.smallest <> b.size or j.largest <> b.size as resized
     from joining j join pipeline.bundle b using (bundle_id)
    where b.members + j.n > b.size or j.smallest <> b.size or j.largest <> b.size)
 delete from pg_temp.staged_item i using bad b where b.bundle_id = i.bundle_id and i.item_id is null
 returning i.line, i.key, case when b.resized then 'bundle_size' else 'bundle_key' end as field,
-  case when b.resized then 'the size the bundle was made with, ' || b.size
+  case when b.resized and i.bundle_size = b.size then 'mates in this input that declare the same size, ' || b.size
+       when b.resized then 'the size the bundle was made with, ' || b.size
        when b.members = b.size then 'a bundle that is not sealed yet'
        else 'at most ' || (b.size - b.members) || ' more members' end as expected,
-  case when b.resized then i.bundle_size::text when b.members = b.size then i.bundle_key || ', sealed with ' || b.size else b.n || ' more' end as found;
+  case when b.resized and i.bundle_size = b.size then 'one of ' || case when b.smallest = b.size then b.largest else b.smallest end
+       when b.resized then i.bundle_size::text
+       when b.members = b.size then i.bundle_key || ', sealed with ' || b.size else b.n || ' more' end as found;
 
 -- name: add_keys
 -- Waits for a concurrent import of the same key, and then leaves it to that one: the key is the idempotency.

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from pipeline_project.core import json_text
 from pipeline_project.core.errors import PipelineError, Unknown, UsageError
@@ -24,7 +24,7 @@ CLAIM: Final = ("item", "token", "payload", "lease_until", "attempt")
 """Columns of the functions' answers, in the order of leases.sql."""
 
 REFUSALS: Final[dict[str | None, type[PipelineError]]] = {"P0002": Unknown, "22023": UsageError}
-"""How the functions refuse an unknown pool, and an argument that cannot be."""
+"""How the functions refuse an unknown pool, and an argument that cannot be. A value that PostgreSQL cannot hold is one of those, too."""
 
 
 def claim(
@@ -43,7 +43,7 @@ def claim(
     keys     take only these items
     request  a name of this very call: with it the same claims are given again to whoever lost the answer
     """
-    ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
+    ttl = _ttl(ttl_s)
     named = None if keys is None else list(keys)
     return _rows(connection, "claim", {"pool": pool, "executor": executor, "most": most, "ttl": ttl, "request": request, "keys": named})
 
@@ -68,7 +68,7 @@ def turn(
     request: str | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """`complete`, then `claim`, in one statement: rows as of each."""
-    ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
+    ttl = _ttl(ttl_s)
     document = None if results is None else _document(results)
     parameters = {"pool": pool, "executor": executor, **_columns(claims), "results": document, "most": most, "ttl": ttl, "request": request}
     with _refusing():
@@ -85,7 +85,7 @@ def fail(connection: sa.Connection, pool: str, claims: Sequence[Claim], *, error
 
 def heartbeat(connection: sa.Connection, pool: str, executor: str, *, ttl_s: int | None) -> int:
     """Prolong all live leases of an executor; how many."""
-    ttl = None if ttl_s is None else timedelta(seconds=ttl_s)
+    ttl = _ttl(ttl_s)
     with _refusing():
         prolonged: int = connection.execute(SQL["heartbeat"], {"pool": pool, "executor": executor, "ttl": ttl}).scalar_one()
     return prolonged
@@ -95,6 +95,13 @@ def lapse(connection: sa.Connection, *, most: int) -> tuple[int, int]:
     """Fail claims of one pool whose lease is over, `most` of them at most: how many, and executors that have lost their last claim."""
     row = connection.execute(SQL["lapse"], {"most": most}).one()
     return row.claims, row.executors
+
+
+def _ttl(seconds: float | None) -> timedelta | None:
+    try:
+        return None if seconds is None else timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise UsageError(f"ttl: expected seconds that a lease may last, found {seconds}") from None
 
 
 def _document(results: Sequence[Any]) -> str:
@@ -121,7 +128,8 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except DBAPIError as failure:
-        refusal = REFUSALS.get(getattr(failure.orig, "sqlstate", None))
+        state = getattr(failure.orig, "sqlstate", None)
+        refusal = REFUSALS.get(state, UsageError if isinstance(failure, DataError) else None)
         if refusal is None:
             raise
         raise refusal(str(failure.orig).splitlines()[0]) from None

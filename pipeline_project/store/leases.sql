@@ -1,8 +1,8 @@
 -- Claims are functions of the database, so that any language can be an executor. What they lock, and why, stands with them in
--- migrations/versions/0002_executors.sql, with `claim` in 0007_moves.sql.
+-- migrations/versions/0002_executors.sql, with `claim` and `heartbeat` in 0008_limits.sql.
 
 -- name: claim
-select * from pipeline.claim(:pool, :executor, :most, cast(:ttl as interval), :request, cast(:keys as text[]));
+select * from pipeline.claim(:pool, :executor, cast(:most as int), cast(:ttl as interval), :request, cast(:keys as text[]));
 
 -- name: complete
 select * from pipeline.complete(:pool, cast(:items as text[]), cast(:tokens as bigint[]), cast(:results as jsonb), :executor);
@@ -14,7 +14,7 @@ select item, token, accepted, state, reason, null::jsonb as payload, null::times
   from pipeline.complete(:pool, cast(:items as text[]), cast(:tokens as bigint[]), cast(:results as jsonb), :executor)
 union all
 select item, token, null, null, null, payload, lease_until, attempt
-  from pipeline.claim(:pool, :executor, :most, cast(:ttl as interval), :request);
+  from pipeline.claim(:pool, :executor, cast(:most as int), cast(:ttl as interval), :request);
 
 -- name: fail
 select * from pipeline.fail(:pool, cast(:items as text[]), cast(:tokens as bigint[]), :error, :executor);

@@ -30,10 +30,11 @@ def put(connection: sa.Connection, pool: Pool, batch: ResourceBatch) -> tuple[in
         *(_refusal(row, "capacity", "at least {}, which is in use or spent") for row in connection.execute(SQL["refuse_below_use"], me)),
     ]
     added = len(connection.execute(SQL["insert_new"], me).all())
+    connection.execute(SQL["record_changes"], me)
     changed = connection.execute(SQL["change_capacity"], me).all()
     connection.execute(sa.text("drop table pg_temp.staged_resource"))
-    if added or changed:
-        pools.record_event(connection, pool.pool_id, "capacity_changed", {"added": added, "changed": len(changed)})
+    if added:
+        pools.record_event(connection, pool.pool_id, "capacity_changed", {"added": added})
     return added, len(changed), refused
 
 
@@ -65,14 +66,18 @@ def lowest_holders(connection: sa.Connection, pool: Pool, resource_id: int) -> l
     ]
 
 
-def set_capacity(connection: sa.Connection, pool: Pool, key: str, capacity: int) -> None:
-    """Change a capacity. Raises Refused when more is in use or spent."""
+def set_capacity(connection: sa.Connection, pool: Pool, key: str, capacity: int, *, released: bool = False) -> None:
+    """Change a capacity. Raises Refused when more is in use or spent; `released`: everything is that could be released."""
     row = _one(connection, "lock_one", pool, key)
     taken = row["in_use"] + row["spent"]
     if capacity < taken:
         raise Refused(
             f"resource {key!r}: expected a capacity of at least {taken} (in use {row['in_use']}, spent {row['spent']}), found {capacity}; "
-            "wait for its holders, or add --release to release the lowest-ranked unclaimed ones"
+            + (
+                "all of it is claimed or spent: wait for its executors, or cancel their items"
+                if released
+                else "wait for its holders, or add --release to release the lowest-ranked unclaimed ones"
+            )
         )
     connection.execute(SQL["set_capacity"], {"resource_id": row["resource_id"], "capacity": capacity})
     pools.record_event(connection, pool.pool_id, "capacity_changed", {"resource": key, "before": row["capacity"], "after": capacity})

@@ -21,6 +21,14 @@ insert into pipeline.resource (pool_id, key, kind, capacity)
 select :pool_id, key, kind, capacity from pg_temp.staged_resource order by key
 on conflict (pool_id, key) do nothing returning resource_id;
 
+-- name: record_changes
+-- One event each, as of a single change; before it is made, and under the locks.
+insert into pipeline.pool_event (at, pool_id, kind, actor, detail)
+select (select pipeline.now()), r.pool_id, 'capacity_changed', (select pipeline.actor()),
+       jsonb_build_object('resource', r.key, 'before', r.capacity, 'after', s.capacity)
+  from pipeline.resource r join pg_temp.staged_resource s using (key)
+ where r.pool_id = :pool_id and r.capacity <> s.capacity order by r.resource_id;
+
 -- name: change_capacity
 update pipeline.resource r set capacity = s.capacity from pg_temp.staged_resource s
  where r.pool_id = :pool_id and r.key = s.key and r.capacity <> s.capacity

@@ -82,3 +82,9 @@ def test_a_bundle_of_the_wrong_size_or_with_a_late_member_is_refused(pipeline: C
 
 def stored(pipeline: CommandLine) -> list[str]:
     return [item["key"] for item in pipeline("items", "list", "--pool", "p")["items"]]
+
+
+def test_arguments_that_are_no_utf8_are_a_usage_error(pipeline: CommandLine, pool: str) -> None:
+    """Python hands the shell's bytes on as lone surrogates."""
+    out, err = pipeline.shown("items", "cancel", "caf\udce9", "--pool", pool, exits=2)
+    assert (out, err.strip()) == ("", "UsageError: expected arguments in UTF-8, found 'caf\\udce9'")

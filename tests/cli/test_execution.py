@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline_project.cli.session import actor
 from tests.cli.conftest import CommandLine, Submit
 
 
@@ -44,6 +45,14 @@ def test_a_stale_token_is_refused_with_the_reason_and_the_others_are_accepted(
     assert "stale token: expected 1" in answers[1]["reason"]
     assert "no item of that key" in answers[2]["reason"]
     assert "stale token" in pipeline.shown(*command, "--pool", selected, "b:c:7", exits=5)[0]
+
+
+@pytest.mark.parametrize(("command", "event"), [(["complete"], "complete"), (["fail", "--error", "boom"], "retry")])
+def test_the_trail_says_who_brought_a_claim_back(pipeline: CommandLine, selected: str, command: list[str], event: str) -> None:
+    pipeline("claim", "--pool", selected, "--executor", "e")
+    pipeline(*command, "--pool", selected, "a:1")
+    last = pipeline("items", "timeline", "a", "--pool", selected)["transitions"][-1]
+    assert (last["event"], last["actor"]) == (event, actor())
 
 
 def test_a_failed_item_is_tried_again_as_the_policy_says(pipeline: CommandLine, selected: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline_project.core.errors import PipelineError, Refused, StalePlan
+from pipeline_project.core.errors import PipelineError, Refused, StalePlan, UsageError
 from pipeline_project.store import items, pools, resources
 from tests.store.planting import run
 from tests.world import NOON, World, entered
@@ -191,6 +191,14 @@ def test_race_a_commit_behind_a_cancel_leaves_the_cancelled_out(planned: tuple[W
     assert world.states() == {"a": "cancelled", "b": "selected"}
 
 
+@pytest.mark.parametrize("reason", ["", " "])
+def test_nothing_is_put_aside_without_a_reason(world: World, reason: str) -> None:
+    world.submit("a")
+    with pytest.raises(UsageError, match="reason: expected why these items are put aside, found nothing"):
+        world.engine.intake.quarantine("p", ["a"], reason=reason)
+    assert world.state("a") == "pending"
+
+
 def test_race_a_commit_behind_a_quarantine_leaves_the_item_out(planned: tuple[World, str, dict[str, int]]) -> None:
     world, plan, ids = planned
     report = behind(world, lambda c: items.quarantine(c, [ids["a"]], reason="x"), lambda: world.engine.cycles.commit_planned(plan))
@@ -225,6 +233,29 @@ def test_race_a_commit_behind_a_revision_finds_it_stale(planned: tuple[World, st
 
     with pytest.raises(StalePlan):
         raise behind(world, revise_of(world, ids["a"]), lambda: world.engine.cycles.commit_planned(plan))
+
+
+def test_race_of_two_revisions_neither_is_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at an item and its revision somebody else revises another column of it."""
+    world.submit("a", 1)
+    find, others = items.find, [lambda: world.engine.intake.revise("p", "a", {"payload": {"n": 2}})]
+
+    def overtaken(*arguments: Any) -> dict[str, Any]:
+        seen = find(*arguments)
+        if others:
+            others.pop()()
+        return seen
+
+    monkeypatch.setattr(items, "find", overtaken)
+    world.engine.intake.revise("p", "a", {"weight": 3})
+    assert (world.item("a")["weight"], world.item("a")["payload"]) == (3, {"n": 2})
+
+
+def test_an_item_keeps_its_key(world: World) -> None:
+    world.submit("a", 1)
+    with pytest.raises(Refused, match="key: expected 'a', found 'b': an item keeps its key"):
+        world.engine.intake.revise("p", "a", {"key": "b"})
+    assert world.states() == {"a": "pending"}
 
 
 def revise_of(world: World, item: int) -> Callable[[sa.Connection], None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_project.core.errors import UsageError
 from tests.store.planting import run
 from tests.world import World, entered
 
@@ -306,6 +307,17 @@ def test_an_item_claimed_with_two_tokens_in_one_call_obeys_the_right_one(selecte
     assert [answer["accepted"] for answer in answers] == [False, True]
 
 
+def test_a_failure_that_is_sent_again_does_not_cancel_a_mate_that_was_revived(world: World) -> None:
+    world.policy({"retries": {"max_attempts": 1, "bundle_on_failure": "cancel_rest"}})
+    world.bundle("crew", "a", "b", "c")
+    world.cycle()
+    claims = world.claim("a", "b")
+    assert world.fail(claims) == {"a": "failed", "b": "failed"}
+    world.engine.intake.revive("p", ["a"])
+    assert world.fail(claims) == {"a": "failed", "b": "failed"}
+    assert world.states() == {"a": "pending", "b": "failed", "c": "cancelled"}
+
+
 @pytest.mark.parametrize("claimed", ["a", "ab"])
 def test_a_member_that_had_begun_when_its_bundle_lost_another_competes_again(world: World, claimed: str) -> None:
     """Its mate is cancelled, claimed or not, while it is claimed; then it fails, and its hold runs out. It must not wait for ever."""
@@ -337,3 +349,22 @@ def test_a_member_that_had_begun_when_the_rest_of_its_bundle_expired_competes_ag
     world.advance(minutes=1)  # its backoff
     world.cycle()
     assert world.state("a") == "selected"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"most": 2**40}, "integer out of range"),
+        ({"ttl_s": 10**15}, "ttl: expected seconds that a lease may last"),
+        ({"ttl_s": 8 * 86_400}, "ttl: expected at most 7 days"),
+        ({"keys": ["a\0"]}, "NUL"),
+    ],
+)
+def test_a_claim_that_cannot_be_meant_is_refused_in_words(selected: World, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        selected.engine.execution.claim("p", "e", **options)
+
+
+def test_a_token_that_no_claim_can_have_is_refused_in_words(selected: World) -> None:
+    with pytest.raises(UsageError, match="bigint out of range"):
+        selected.engine.execution.complete("p", [("a", 2**63)])

@@ -106,3 +106,12 @@ def test_lists_of_a_pool_that_does_not_exist_are_not_empty_but_refused(world: Wo
     for listing in (world.engine.inquiry.resources, world.engine.inquiry.cycles):
         with pytest.raises(Unknown, match=r"pool 'pp': expected one that exists \(p\)"):
             listing("pp")
+
+
+def test_why_says_when_a_bundle_wants_more_than_there_is(world: World) -> None:
+    """Each member alone is let in; together they can wait for ever, and nobody who holds anything is to blame."""
+    world.resources(node=3)
+    world.bundle("crew", "a", "b", demands={"node": 2})
+    world.cycle()
+    (verdict,) = world.engine.inquiry.why("p", "a")["verdicts"]
+    assert (verdict["verdict"], verdict["reason"]) == ("deferred", "no room on node: it wants 4 of node, which has 3 in all")

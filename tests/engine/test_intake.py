@@ -166,6 +166,10 @@ def test_members_that_disagree_about_the_size_are_all_refused(world: World, size
     receipt = world.submit_all(member("a", size=sizes[0]), member("b", size=sizes[1]), member("lone", bundle="other", size=1))
     assert receipt.accepted == 1
     assert {refusal.field for refusal in receipt.refused} == {"bundle_size"}
+    assert {refusal.item: (refusal.expected, refusal.found) for refusal in receipt.refused} == {
+        "a": (f"mates in this input that declare the same size, {sizes[0]}", f"one of {sizes[1]}"),
+        "b": (f"the size the bundle was made with, {sizes[0]}", str(sizes[1])),
+    }
 
 
 def test_a_bundle_that_was_refused_whole_may_come_again_with_another_size(world: World) -> None:
@@ -245,12 +249,30 @@ def test_unless_the_lowest_ranked_unclaimed_holders_make_room(world: World) -> N
     claims = world.claim("a")
     assert len(world.engine.intake.set_capacity("p", "node", 2, release=True)) == 1
     assert world.states() == {"a": "claimed", "b": "pending", "c": "selected"}
-    with pytest.raises(Refused, match="expected a capacity of at least 1"):
+    with pytest.raises(Refused, match=r"expected a capacity of at least 1 .* all of it is claimed or spent: wait for its executors"):
         world.engine.intake.set_capacity("p", "node", 0, release=True)
     assert world.state("c") == "selected"
     world.complete(claims)
     world.engine.intake.set_capacity("p", "node", 0, release=True)
     assert world.state("c") == "pending"
+
+
+@pytest.mark.parametrize("capacity", [-1, 1.5, 2**63])
+def test_a_capacity_that_cannot_be_is_refused_in_words(node: World, capacity: int) -> None:
+    with pytest.raises(Refused, match=f"expected a whole number from 0 to 9223372036854775807, found {capacity}"):
+        node.engine.intake.set_capacity("p", "node", capacity)
+
+
+def test_an_import_records_each_capacity_that_it_changes(world: World) -> None:
+    world.resources(node=3, disk=4, tape=5)
+    world.resources(node=3, disk=5, tape=1, lamp=2)
+    events = [event["detail"] for event in world.engine.inquiry.pool("p")["events"] if event["kind"] == "capacity_changed"]
+    assert events == [
+        {"added": 1},
+        {"resource": "tape", "before": 5, "after": 1},
+        {"resource": "disk", "before": 4, "after": 5},
+        {"added": 3},
+    ]
 
 
 def test_the_kind_of_a_resource_never_changes(world: World) -> None:

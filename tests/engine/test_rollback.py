@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_project.core.errors import CycleInFlight, StalePlan
+from pipeline_project.core.errors import CycleInFlight, StalePlan, UsageError
 from pipeline_project.engine import finishing
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.store import items
@@ -110,6 +110,34 @@ def test_a_preview_of_something_else_is_refused(running: World) -> None:
         rollback(running, expect=preview["hash"])
     with pytest.raises(StalePlan, match="no preview of that hash is kept"):
         rollback(running, expect="0" * 32, hold_s=60)
+
+
+def test_who_expects_something_else_of_a_cycle_that_is_rolled_back_is_told(running: World) -> None:
+    """Two operators previewed; the other one's was done."""
+    mine, other = rollback(running, preview=True, hold_s=60), rollback(running, preview=True)
+    rollback(running, expect=other["hash"])
+    before = running.states()
+    with pytest.raises(StalePlan, match="rolled back, but not as that preview says: it was with a hold of 0 s, without --compensate"):
+        rollback(running, expect=mine["hash"], hold_s=60)
+    with pytest.raises(StalePlan, match="no preview of that hash is kept"):
+        rollback(running, expect="0" * 32)
+    assert running.states() == before
+    assert rollback(running, expect=other["hash"])["released"] == 0
+    assert rollback(running, expect=rollback(running, preview=True)["hash"])["released"] == 0
+
+
+def test_a_claim_that_came_before_the_other_rollback_is_not_told_as_released(running: World) -> None:
+    mine = rollback(running, preview=True)
+    running.claim("c")
+    rollback(running)
+    with pytest.raises(StalePlan, match="1 items that were to be released were not"):
+        rollback(running, expect=mine["hash"])
+
+
+@pytest.mark.parametrize("hold_s", [-1, 2**31])
+def test_a_hold_that_cannot_be_kept_is_refused(running: World, hold_s: int) -> None:
+    with pytest.raises(UsageError, match=f"hold: expected 0 to 2147483647 seconds .24855d., found {hold_s}"):
+        rollback(running, preview=True, hold_s=hold_s)
 
 
 def test_what_was_completed_is_made_up_for_by_one_new_item(running: World) -> None:

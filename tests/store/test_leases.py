@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -37,9 +38,13 @@ def executor(world: World) -> Iterator[Session]:
 
 
 def test_a_lease_without_end_is_shown_like_any_other(world: World, executor: Session) -> None:
-    """PostgreSQL's infinity is beyond what Python can say: the item, and all that is read with it, could not be shown."""
+    """PostgreSQL's infinity is beyond what Python can say: the item, and all that is read with it, could not be shown.
+
+    No executor is given one any more; a database that is older may hold some.
+    """
     rows(executor, "select item from pipeline.claim('p', 'e', 1)")
-    assert rows(executor, "select pipeline.heartbeat('p', 'e', 'infinity')") == [(1,)]
+    with entered(world.engine.database) as connection:
+        run(connection, "update pipeline.item_state set lease_until = 'infinity' where state = 'claimed'")
     assert (world.state("c"), world.item("c")["lease_until"]) == ("claimed", LATEST)
     assert world.events("c") == ["submit", "select", "claim"]
     assert world.engine.upkeep.sweep()["leases_lapsed"] == 0
@@ -76,6 +81,13 @@ def test_a_program_that_knows_nothing_but_sql_is_an_executor(world: World, execu
         ("pipeline.claim('p', '')", "executor: expected a name of 1 to 200 characters, found ''"),
         ("pipeline.claim('p', null)", "executor: expected a name of 1 to 200 characters, found null"),
         ("pipeline.claim('p', 'e', ttl => '-1 s')", "ttl: expected more than no time"),
+        ("pipeline.claim('p', 'e', ttl => '8 days')", "ttl: expected at most 7 days, the policy's ttl.lease_max, and a heartbeat"),
+        ("pipeline.claim('p', 'e', ttl => 'infinity')", "ttl: expected at most 7 days, the policy's ttl.lease_max, and a heartbeat"),
+        ("pipeline.claim('p', 'e', ttl => '300000 years')", "ttl: expected at most 7 days, the policy's ttl.lease_max, and a heartbeat"),
+        ("pipeline.heartbeat('p', 'e', '8 days')", "ttl: expected at most 7 days, the policy's ttl.lease_max, and a heartbeat"),
+        ("pipeline.heartbeat('p', 'e', '0')", "ttl: expected more than no time, found 00:00:00"),
+        ("pipeline.claim('p', 'e', request => repeat('x', 201))", "request: expected a name of at most 200 characters, found 'xxxx"),
+        ("pipeline.complete('p', null, null)", "tokens: expected one for each item, found null items and null tokens"),
         ("pipeline.complete('p', '{a,b}', '{1}')", "tokens: expected one for each item, found 2 items and 1 tokens"),
         ("pipeline.complete('p', '{a}', null)", "tokens: expected one for each item"),
         ("pipeline.complete('p', '{a}', '{1}', '{}')", "results: expected a JSON array of one value for each item, found {}"),
@@ -89,6 +101,33 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_stored(world: World,
         rows(executor, f"select * from {call}")  # noqa: S608  # the calls above
     assert sentence in str(refusal.value)
     assert world.states() == {"a": "selected", "b": "selected", "c": "selected"}
+
+
+def test_the_policy_says_how_long_a_lease_may_be(world: World, executor: Session) -> None:
+    world.policy({"ttl": {"lease_max": "1h", "lease": "2h"}})
+    (lease,) = rows(executor, "select lease_until - pipeline.now() from pipeline.claim('p', 'e', ttl => '2 hours')")
+    assert lease == (timedelta(hours=2),)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="at most 02:00:00"):
+        rows(executor, "select pipeline.heartbeat('p', 'e', '3 hours')")
+
+
+@pytest.mark.parametrize(
+    "call", ["claim('p', 'e')", "complete('p', '{a}', '{1}')", "fail('p', '{a}', '{1}', 'boom')", "heartbeat('p', 'e')"]
+)
+@pytest.mark.parametrize(("own", "limit"), [("0", "5s"), ("1min", "1min")])
+def test_an_executor_that_is_silent_in_its_transaction_keeps_nobody_waiting(executor: Session, call: str, own: str, limit: str) -> None:
+    """It holds locks. Whoever wants longer says so; and with the transaction the limit ends."""
+    executor.execute(f"set idle_in_transaction_session_timeout = '{own}'".encode())
+    with executor.transaction():
+        rows(executor, f"select * from pipeline.{call}")  # noqa: S608
+        assert rows(executor, "show idle_in_transaction_session_timeout") == [(limit,)]
+    assert rows(executor, "show idle_in_transaction_session_timeout") == [(own,)]
+
+
+@pytest.mark.parametrize("call", ["complete('p', '{a}', '{null}')", "fail('p', '{a}', '{null}', 'boom')"])
+def test_no_token_is_a_stale_one(executor: Session, call: str) -> None:
+    rows(executor, "select item from pipeline.claim('p', 'e', keys => '{a}')")
+    assert rows(executor, f"select accepted, reason from pipeline.{call}") == [(False, "stale token: expected 1; the item is claimed")]  # noqa: S608
 
 
 @pytest.mark.parametrize(

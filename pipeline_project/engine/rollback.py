@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline_project.core.errors import Refused, StalePlan, Unknown
+from pipeline_project.core.errors import Refused, StalePlan, Unknown, UsageError
 from pipeline_project.core.lifecycle import CycleStatus
+from pipeline_project.core.policy import seconds
 from pipeline_project.core.rollbacks import COMPLETED, FATES, MOVED_ON, RELEASE, Fates, differing, undo_key
 from pipeline_project.engine.finishing import Finishing, alone_in
 from pipeline_project.engine.transactions import repeatable
@@ -54,6 +55,10 @@ class Rollback(Finishing):
 
         The same call again finishes what an earlier one left, or reports that it is done.
         """
+        try:
+            seconds(f"{hold_s}s")
+        except ValueError as expected:
+            raise UsageError(f"hold: expected {expected}, found {hold_s}s") from None
         if not preview:
             self.finish_lapsed(self.find(cycle_key, pool=pool)["pool"])
         cycle = self.find(cycle_key, pool=pool)

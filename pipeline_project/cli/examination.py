@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 from pipeline_project.cli.run import PROJECT
 from pipeline_project.core.errors import PipelineError, SchemaMismatch
+from pipeline_project.engine.routes import routes_of
+from pipeline_project.orchestration import own_checks, structure
 from pipeline_project.settings import Settings
 from pipeline_project.store import catalog, invariants, schema
 from pipeline_project.store.database import Database
@@ -44,7 +46,8 @@ def examine(where: str | None, settings: Settings) -> Iterator[Finding]:
     """Everything, from the ground up; what stands on something broken is not looked at."""
     yield python()
     yield packages(PROJECT / "requirements.lock")
-    yield time_zone(settings.timezone)
+    yield from written(settings)
+    yield file("alert routes", settings.alert_routes_file, lambda: routes_of(settings))
     yield disk(settings.state_dir)
     yield dagster_home(settings.dagster_home)
     yield from postgres(where, settings)
@@ -82,6 +85,22 @@ def time_zone(name: str) -> Finding:
     except (KeyError, ValueError, OSError):
         return Finding(name="time zone", status="fail", found=name, advice="set PIPELINE_TIMEZONE to a name such as Europe/Berlin")
     return Finding(name="time zone", status="ok", found=name)
+
+
+def written(settings: Settings) -> Iterator[Finding]:
+    """What people set and write, and Dagster loads nothing without."""
+    yield time_zone(settings.timezone)
+    yield file("own checks", settings.checks_folder, lambda: own_checks.load(settings.checks_folder))
+    yield file("snapshot suite", settings.snapshot_suite or structure.BUILT_IN, lambda: structure.load_suite(settings.snapshot_suite))
+
+
+def file(name: str, path: Path, load: Callable[[], object]) -> Finding:
+    """A file, or a folder of them, that may not be there; where it is, it must be one that can be used."""
+    try:
+        load()
+    except PipelineError as failure:
+        return Finding(name=name, status="fail", found=str(failure), advice="correct it: `found` names the place")
+    return Finding(name=name, status="ok", found=str(path) if path.exists() else f"none at {path}")
 
 
 def disk(folder: Path) -> Finding:

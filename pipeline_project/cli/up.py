@@ -137,12 +137,22 @@ def environment(chosen: Settings, workers: int | None) -> Iterator[tuple[Setting
         database = Database.find(None, chosen)
         stack.callback(database.close)
         schema.check(database)
+        _refuse_unloadable(chosen)
         logs = chosen.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         if workers:
             broker = stack.enter_context(scale_out.broker(chosen, logs))
             chosen = chosen.model_copy(update={"run_launcher": "celery", "broker_url": broker})
         yield chosen, {**os.environ, **home.prepare(chosen, database)}, logs
+
+
+def _refuse_unloadable(chosen: Settings) -> None:
+    """Now, in words: the programs would start all the same, and nothing would run."""
+    from pipeline_project.cli import examination
+
+    for finding in examination.written(chosen):
+        if finding.status == "fail":
+            raise UsageError(f"{finding.name}: {finding.found}; {finding.advice}")
 
 
 def dagster_program(name: str, *arguments: str) -> list[str]:

@@ -20,6 +20,7 @@ Severity = Literal["info", "warning", "error"]
 
 _A_NAME: Final = "1 to 64 of A-Z a-z 0-9 _ -"
 _A_URL: Final = "env:NAME of a variable, file:PATH of a file that holds the URL, or an Apprise URL without a password"
+_REQUIRED: Final = {"name": _A_NAME, "url": _A_URL}
 
 EXAMPLE: Final = """\
 routes:
@@ -122,13 +123,15 @@ def _refusal(error: Mapping[str, Any], lines: Mapping[strict_yaml.Path, int]) ->
     """What stood in a `url` is not repeated: it may be a secret that should have been somewhere else."""
     path: strict_yaml.Path = tuple(error["loc"])
     line = next((lines[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in lines), 1)
-    expected = str(error["msg"]).removeprefix("Value error, ")
+    expected = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if error["type"] == "extra_forbidden":
         model: type[BaseModel] = _Routes if len(path) == 1 else AtMost if len(path) == 4 else Route
         expected = "one of " + ", ".join(model.model_fields)
         found = shown(path[-1]) + suggestion(path[-1], model.model_fields)
         return Refusal(line=line, field=_place(path[:-1]), expected=expected, found=found)
-    found = "nothing" if error["type"] == "missing" else "something else" if "url" in path else shown(error["input"])
+    if error["type"] == "missing":
+        return Refusal(line=line, field=_place(path), expected=_REQUIRED[str(path[-1])], found="nothing")
+    found = "something else" if "url" in path else shown(error["input"])
     return Refusal(line=line, field=_place(path), expected=expected, found=found)
 
 

@@ -186,7 +186,7 @@ def _deliver(order: dict[str, Any]) -> dict[str, str]:
     sender = Apprise()
     if not sender.add(url):
         return {"outcome": "failed", "reason": "expected a URL that Apprise knows, found another; see its list of services"}
-    if sender.notify(title=order["title"], body=order["body"], notify_type=order["kind"]):
+    if sender.notify(title=order["title"], body=order["body"], notify_type=order["kind"], body_format="text"):  # else a mail has it as HTML
         return {"outcome": "sent", "reason": ""}
     if refused:
         return {"outcome": "refused", "reason": _refusal(refused)}

@@ -1,6 +1,7 @@
 """Failed checks, failed runs, runs and cycles that hang, work that waits too long: each becomes an alert, and ends when it is over."""
 
 # No postponed annotations: Dagster reads those of a context.
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,12 +12,13 @@ from pipeline_project.engine.alerts import overlooked_key, starving_key
 from pipeline_project.engine.engine import Engine
 from pipeline_project.engine.routes import deliver, routes_of
 from pipeline_project.orchestration.partitions import day_and_pool_of
-from pipeline_project.orchestration.requests import IN_FLIGHT, POOL_TAG
+from pipeline_project.orchestration.requests import IN_FLIGHT, PARTITION_TAG, POOL_TAG
 from pipeline_project.store.alerts import Alert
 
 READ_MOST: Final = 500
 """Evaluations a tick looks at; the rest waits for the next one."""
 RUNS_READ_MOST: Final = 200
+CAUSE_CHARACTERS_MAX: Final = 500
 STUCK_RUN_AFTER: Final = timedelta(minutes=30)
 """In flight for so long. Dagster's run monitoring ends what has died; this is for what is alive and does not come to an end."""
 STUCK_RUN: Final = "stuck_run"
@@ -45,24 +47,26 @@ def failed_checks(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[
 
 @dg.run_failure_sensor(name="failed_runs", minimum_interval_seconds=15, default_status=RUNNING)
 def failed_runs(context: dg.RunFailureSensorContext, engine: dg.ResourceParam[Engine]) -> None:
-    """Any run of ours that failed: a cycle, a sweep, a pull. One alert for a job and its pool, until a run of it succeeds."""
+    """Any run of ours that failed: a cycle, a sweep, a pull. One alert for a job and what it was about, until a run of that succeeds."""
     run = context.dagster_run
     engine.alerts.begin(
         Alert(
             dedupe_key=_run_key(run),
             kind="run_failed",
             severity="error",
-            pool=run.tags.get(POOL_TAG),
-            message=f"{run.job_name}: {context.failure_event.message}",
-            detail={"run_id": run.run_id, "job": run.job_name, "partition": run.tags.get("dagster/partition")},
+            pool=_pool(run),
+            message=f"{_named(run)}: {_cause(context)}; {_page(run.run_id)}",
+            detail={"run_id": run.run_id, "job": run.job_name, "partition": run.tags.get(PARTITION_TAG)},
             observed_at=_ended_at(context.instance, run),
         )
     )
+    if mended := _succeeded_since(context.instance, run):  # the other sensor may have told of that before
+        engine.alerts.end(_run_key(run), mended)
 
 
 @dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, name="recovered_runs", minimum_interval_seconds=15, default_status=RUNNING)
 def recovered_runs(context: dg.RunStatusSensorContext, engine: dg.ResourceParam[Engine]) -> None:
-    """A job that had failed for a pool has succeeded for it: the alert ends."""
+    """A job that had failed for a pool, or for a day of it, has succeeded for that: the alert ends."""
     engine.alerts.end(_run_key(context.dagster_run), _ended_at(context.instance, context.dagster_run))
 
 
@@ -99,7 +103,7 @@ def _judge(engine: Engine, entry: dg.EventLogEntry) -> bool:
         kind=kind,
         severity="error" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warning",
         pool=pool,
-        message=f"{check} of {asset}: {evaluation.description}",
+        message=f"{check} of {asset}: {evaluation.description}; {_page(entry.run_id)}",
         detail={"run_id": entry.run_id, "asset": asset, "check": check, "partition": partition},
         observed_at=observed_at,
     )
@@ -108,7 +112,45 @@ def _judge(engine: Engine, entry: dg.EventLogEntry) -> bool:
 
 
 def _run_key(run: dg.DagsterRun) -> str:
-    return f"run:{run.job_name}:{run.tags.get(POOL_TAG, '')}"
+    return ":".join(("run", run.job_name, *(_subject(run).values() or ("",))))
+
+
+def _subject(run: dg.DagsterRun) -> dict[str, str]:
+    """The tag of what it is about. Whoever asks for a pool says so, whatever the day; in a backfill each day of a pool is its own."""
+    return next(({tag: run.tags[tag]} for tag in (POOL_TAG, PARTITION_TAG) if tag in run.tags), {})
+
+
+def _succeeded_since(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:
+    """When a later run of the same job and subject ended well."""
+    wanted = dg.RunsFilter(job_name=run.job_name, tags=_subject(run), statuses=[dg.DagsterRunStatus.SUCCESS])
+    failed, newest = _ended_at(instance, run), instance.get_runs(wanted, limit=1)
+    ended = _ended_at(instance, newest[0]) if newest else None
+    return ended if failed and ended and ended > failed else None
+
+
+def _pool(run: dg.DagsterRun) -> str | None:
+    return run.tags.get(POOL_TAG) or run.tags.get(PARTITION_TAG, "").partition("|")[2] or None  # whatever somebody wrote there
+
+
+def _named(run: dg.DagsterRun) -> str:
+    partition = run.tags.get(PARTITION_TAG)
+    return f"{run.job_name} of {partition}" if partition else run.job_name
+
+
+def _cause(context: dg.RunFailureSensorContext) -> str:
+    """What the first step that failed said at bottom, without Dagster's words around it; of a run that died, what became of it."""
+    failed = context.get_step_failure_events()
+    error = failed[0].step_failure_data.error if failed else None
+    if error is None:
+        return context.failure_event.message or "failed"
+    while error.cause:
+        error = error.cause
+    said = re.sub(r"^(\w+\.)+(?=\w+:)", "", error.message.strip())  # the name of the error, not of its module
+    return said[:CAUSE_CHARACTERS_MAX]
+
+
+def _page(run_id: str) -> str:
+    return f"{settings.load().ui_url.rstrip('/')}/runs/{run_id}"
 
 
 def _ended_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime | None:
@@ -129,9 +171,9 @@ def _watch_runs(engine: Engine, instance: dg.DagsterInstance) -> None:
                 dedupe_key=f"{STUCK_RUN}:{run.run_id}",
                 kind=STUCK_RUN,
                 severity="error",
-                pool=run.tags.get(POOL_TAG),
-                message=f"{run.job_name} is {run.status.value} since {record.create_timestamp:%Y-%m-%d %H:%M} UTC: expected an end within "
-                f"{STUCK_RUN_AFTER}; look at its log, terminate it in the UI, and see whether the daemon runs",
+                pool=_pool(run),
+                message=f"{_named(run)} is {run.status.value} since {record.create_timestamp:%Y-%m-%d %H:%M} UTC: expected an end within "
+                f"{STUCK_RUN_AFTER}; look at its log, terminate it, and see whether the daemon runs: {_page(run.run_id)}",
                 detail={"run_id": run.run_id, "job": run.job_name, "status": run.status.value},
             )
         )

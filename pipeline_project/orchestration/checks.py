@@ -12,21 +12,26 @@ import dagster as dg
 from pipeline_project import settings
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
-from pipeline_project.core.errors import Refused
 from pipeline_project.core.policy import Severity
 from pipeline_project.core.snapshot import Snapshot
 from pipeline_project.core.verification import verify
 from pipeline_project.engine.cycle import Report
 from pipeline_project.engine.engine import Engine
+from pipeline_project.orchestration.expectations import SuiteRefused
 from pipeline_project.orchestration.faults import FAULTS_SHOWN, Fault, Faults
 from pipeline_project.orchestration.graph_soundness import graph_faults
 from pipeline_project.orchestration.own_checks import OwnCheck
-from pipeline_project.orchestration.structure import load_suite, structural_faults
+from pipeline_project.orchestration.structure import BUILT_IN, load_suite, structural_faults
 
 
 def snapshot_is_valid(snapshot: Snapshot, _: Engine) -> Faults:
     """The snapshot has the form every later step relies on. Form only: a bad row is refused at the door, it does not stop a pool."""
-    return structural_faults(snapshot, load_suite(settings.load().snapshot_suite))
+    path = settings.load().snapshot_suite
+    suite = load_suite(path)
+    try:
+        return structural_faults(snapshot, suite)
+    except SuiteRefused as refused:
+        raise SuiteRefused(f"{path or BUILT_IN}: {refused}") from None
 
 
 def backlog_is_fresh(snapshot: Snapshot, engine: Engine) -> Faults:
@@ -176,10 +181,7 @@ def _severity(check: Check, made: Any, engine: Engine) -> Severity:
 def _of_the_house(own: OwnCheck) -> Check:
     def judge(made: Any, engine: Engine) -> Faults:
         pool, cycle, day = about(made)
-        try:
-            return own.faults(made, lambda query: engine.inquiry.rows(query, pool=pool, cycle=cycle, day=day))
-        except Refused as refusal:  # a query that cannot be run is a check that fails, and not a run that does
-            return [f"{own.where}: {refusal}"]
+        return own.faults(made, lambda query: engine.inquiry.rows(query, pool=pool, cycle=cycle, day=day))
 
     return Check(judge=judge, severity=own.severity, blocking=own.blocking, name=own.name, description=own.description)
 

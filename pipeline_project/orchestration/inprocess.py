@@ -22,7 +22,7 @@ from pipeline_project.engine.engine import Engine
 from pipeline_project.orchestration import assets, definitions, home
 from pipeline_project.orchestration.metadata import account, describe
 from pipeline_project.orchestration.partitions import POOLS, key_of
-from pipeline_project.orchestration.requests import IN_FLIGHT, LIVE_CYCLE, CycleRequest
+from pipeline_project.orchestration.requests import IN_FLIGHT, LIVE_CYCLE, PARTITION_TAG, CycleRequest
 from pipeline_project.orchestration.versions import DATA_VERSION, data_version, observed
 from pipeline_project.settings import Settings, load
 from pipeline_project.store import dagster_database
@@ -69,7 +69,7 @@ class ControlRoom:
             raise UsageError("a run in processes of its own needs an instance that is kept: the processes meet there")
         asked = CycleRequest(pool=pool, day=day, mode=Mode.LIVE)
         self.instance.add_dynamic_partitions(POOLS.name or "", [pool])
-        tags = {**asked.tags, "dagster/partition": str(asked.partition_key)}
+        tags = {**asked.tags, PARTITION_TAG: str(asked.partition_key)}
         with dg.execute_job(dg.reconstructable(in_processes), self.instance, tags=tags, run_config=QUIET) as run:
             if not run.success:
                 raise CheckFailed(f"pool {pool}, {day}: run {run.run_id} failed; its events say why")

@@ -4,6 +4,7 @@
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -53,7 +54,13 @@ class OwnCheck:
                 raise CheckRefused(f"{self.where}: {field}: expected {wanted}, found {getattr(self, field)!r}")
 
     def faults(self, made: Any, query: Query) -> Faults:
-        return [one if isinstance(one, str) else Fault(_sentence(one), **one) for one in self.judge(made, query)]
+        """What is wrong. A check that cannot be run fails; no run, and with it no pool, stops for a mistake in somebody's check."""
+        try:
+            return [one if isinstance(one, str) else Fault(_sentence(one), **one) for one in self.judge(made, query)]
+        except Refused as refusal:
+            return [f"{self.where}: {refusal}"]
+        except Exception as failure:  # it is a stranger's code: nobody knows what it raises
+            return [f"{self.where}: the check itself failed: {type(failure).__name__}: {failure}"]
 
 
 def constraint_check(*, asset: str, severity: Severity = "error", blocking: bool = False) -> Callable[[Judge], OwnCheck]:
@@ -64,7 +71,8 @@ def constraint_check(*, asset: str, severity: Severity = "error", blocking: bool
 
     def made_of(judge: Judge) -> OwnCheck:
         name, description = str(getattr(judge, "__name__", "")), judge.__doc__ or ""
-        where = f"{getattr(judge, '__module__', '?')}.{name}"
+        code = getattr(judge, "__code__", None)
+        where = f"{code.co_filename}: line {code.co_firstlineno}" if code else repr(judge)
         return OwnCheck(name=name, asset=asset, description=description, severity=severity, blocking=blocking, judge=judge, where=where)
 
     return made_of
@@ -134,7 +142,9 @@ def _module(path: Path) -> object:
     except CheckRefused:
         raise
     except Exception as failure:
-        raise CheckRefused(f"{path}: cannot be loaded: {type(failure).__name__}: {failure}") from failure
+        lines = [frame.lineno for frame in traceback.extract_tb(failure.__traceback__) if frame.filename == str(path)]
+        at = f"line {lines[-1]}: " if lines else ""  # a syntax error says it by itself
+        raise CheckRefused(f"{path}: {at}cannot be loaded: {type(failure).__name__}: {failure}") from failure
     return module
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # matplotlib and networkx cost a second of start-up, which on
 CANDIDATES_DRAWN: Final = 80
 """More circles than this are a black spot."""
 BARS_DRAWN: Final = 12
+NAMES_DRAWN: Final = 12
+NAME_MAX: Final = 40
 DPI: Final = 80
 COLOURS: Final = 24
 
@@ -48,7 +50,11 @@ def conflicts(graph: ConflictGraph) -> str | None:
     sizes = [15 + 120 * int(graph.problem.weights[c]) / heaviest for _, c in candidates]
     axes.scatter([at[node][0] for node in candidates], [at[node][1] for node in candidates], s=sizes, color=_CANDIDATE, zorder=2)
     axes.scatter([at[node][0] for node in resources], [at[node][1] for node in resources], s=35, color=_RESOURCE, marker="s", zorder=2)
-    axes.set_title(f"{len(candidates)} of {graph.problem.n} candidates, {len(resources)} contested resources", fontsize=9)
+    for node in sorted(resources, key=drawing.degree, reverse=True)[:NAMES_DRAWN]:
+        name = graph.name_of_resource(node[1])[:NAME_MAX]
+        axes.annotate(name, tuple(at[node]), xytext=(5, 4), textcoords="offset points", fontsize=7, zorder=3)
+    said = f"{len(candidates)} of {graph.problem.n} candidates (circles, by weight), {len(resources)} contested resources (squares)"
+    axes.set_title(said, fontsize=9)
     axes.axis("off")
     return _png(figure)
 
@@ -63,12 +69,15 @@ def utilisation(proposal: Proposal) -> str | None:
     first = np.argsort(-(held + selected), kind="stable")[:BARS_DRAWN][::-1]
     if not len(first):
         return None
-    figure, axes = _canvas(8, 1 + 0.22 * len(first), (0.26, 0.1, 0.7, 0.82))
+    height = 1 + 0.22 * len(first)
+    figure, axes = _canvas(
+        8, height, (0.26, 0.25 / height, 0.7, 1 - 0.65 / height)
+    )  # the legend wants as much room over one bar as over ten
     rows = np.arange(len(first))
     axes.barh(rows, np.ones(len(first)), color=_ROOM)
     axes.barh(rows, held[first], color=_HELD, label="held before")
     axes.barh(rows, selected[first], left=held[first], color=_SELECTED, label="selected now")
-    axes.set_yticks(rows, [str(snapshot.resource_keys[int(r)].as_py())[:40] for r in first], fontsize=7)
+    axes.set_yticks(rows, [str(snapshot.resource_keys[int(r)].as_py())[:NAME_MAX] for r in first], fontsize=7)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.6, len(first) - 0.4)
     axes.set_xticks([0, 0.5, 1], ["0", "half", "full"], fontsize=7)

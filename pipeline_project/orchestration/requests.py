@@ -23,6 +23,7 @@ SEEN_TAG: Final = "pipeline/seen"
 """Position of the newest change that a run's snapshot is sure to have seen."""
 MAX_RETRIES_TAG: Final = "dagster/max_retries"
 RUN_KEY_TAG: Final = "dagster/run_key"
+PARTITION_TAG: Final = "dagster/partition"
 
 IN_FLIGHT_MAX: Final = 200
 """Live cycles queued or running at once, of all pools. Beyond it the daemon is behind, and a longer queue would only be an older one:

@@ -12,11 +12,11 @@ from typing import Any, Final
 import dagster as dg
 import sqlalchemy as sa
 
+from pipeline_project.orchestration.requests import PARTITION_TAG
 from pipeline_project.settings import Settings
 from pipeline_project.store.artifacts import Artifacts
 
 FOLDER: Final = "lineage"
-PARTITION_TAG: Final = "dagster/partition"
 VALUE_BYTES_MAX: Final = 4096
 """Longer metadata are the pictures: they can be drawn again from the cycle's artifacts."""
 CURSOR: Final = "pipeline/retention"

@@ -21,10 +21,9 @@ class RollbackConfig(dg.Config):
     cycle: str = Field(description="The cycle's key, or its beginning: `pipeline cycle list`, or `cycle_key` in the metadata of an asset.")
     pool: str | None = Field(default=None, description="Its pool, where several have cycles that begin so.")
     previewed: str = Field(default="", description="The hash that the preview showed. Empty = nothing is rolled back, only previewed.")
+    # No `ge=0`: the launchpad would say no more than that the form is broken. The engine says what it expects.
     hold_s: int = Field(
-        default=0,
-        ge=0,
-        description="Seconds the items stay out of the next cycles; 0 = they compete at once. Part of what is previewed.",
+        default=0, description="Seconds the items stay out of the next cycles; 0 = they compete at once. Part of what is previewed."
     )
     reason: str = Field(default="rolled back in Dagster", description="Stands in the audit trail of every item.")
 

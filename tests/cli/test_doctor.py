@@ -97,6 +97,23 @@ def test_a_time_zone_has_a_name() -> None:
     assert [examination.time_zone(name).status for name in ("Europe/Berlin", "Mars/Olympus")] == ["ok", "fail"]
 
 
+def test_files_that_dagster_or_the_alerts_cannot_do_without_are_read(
+    pipeline: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a.sql").write_text("-- asset: nothing\nselect 1")
+    (tmp_path / "suite.json").write_text("{")
+    (tmp_path / "routes.yaml").write_text("rules: []")
+    monkeypatch.setenv("PIPELINE_CHECKS", str(tmp_path))
+    monkeypatch.setenv("PIPELINE_SNAPSHOT_SUITE", str(tmp_path / "suite.json"))
+    monkeypatch.setenv("PIPELINE_ALERT_ROUTES", str(tmp_path / "routes.yaml"))
+    failed = {check["name"]: check["found"] for check in pipeline("doctor", exits=1)["checks"] if check["status"] == "fail"}
+    assert {name: found.partition(": ")[0] for name, found in failed.items()} == {
+        "own checks": str(tmp_path / "a.sql"),
+        "snapshot suite": str(tmp_path / "suite.json"),
+        "alert routes": str(tmp_path / "routes.yaml"),
+    }
+
+
 def test_a_home_that_nobody_may_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert examination.dagster_home(tmp_path / "dagster").status == "ok"
     monkeypatch.setattr(examination.os, "access", lambda *_: False)

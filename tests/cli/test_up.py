@@ -104,6 +104,20 @@ def test_a_database_without_schema_is_refused_before_anything_starts(anywhere: C
     assert "db init" in anywhere("up", "--port", "0", "--database", f"{database.name}_not", exits=1)["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PIPELINE_TIMEZONE", "Mars/Olympus", "time zone: Mars/Olympus; set PIPELINE_TIMEZONE"),
+        ("PIPELINE_SNAPSHOT_SUITE", "/not/there.json", "snapshot suite: /not/there.json: expected a JSON file"),
+    ],
+)
+def test_what_dagster_could_not_load_is_refused_before_anything_starts(
+    pipeline: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert pipeline("up", "--port", "0", exits=2)["error"]["message"].startswith(said)
+
+
 def test_a_cycle_appears_in_dagsters_lineage_where_there_is_one(pipeline: CommandLine, submit: Submit, pool: str, home: Path) -> None:
     """The home is made by the first `up` or `exec`; without it nothing of Dagster is imported."""
     import dagster as dg

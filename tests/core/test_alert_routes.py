@@ -32,11 +32,12 @@ def test_a_route_hears_by_severity_kind_and_pool() -> None:
     ("text", "found"),
     [
         ("routes:\n  - name: a\n    url: json://me:hunter2@example.org", "line 3: routes.0.url: expected env:NAME"),
-        ("routes:\n  - name: a", "line 2: routes.0.url: expected Field required, found nothing"),
+        ("routes:\n  - name: a", "line 2: routes.0.url: expected env:NAME of a variable"),
+        ("routes:\n  - url: env:X", "line 2: routes.0.name: expected 1 to 64 of A-Z a-z 0-9 _ -, found nothing"),
         ("routes:\n  - name: a b\n    url: env:X", "line 2: routes.0.name: expected 1 to 64 of"),
         ("routes:\n  - name: a\n    url: env:X\n    severity: [error]", "line 4: routes.0: expected one of name, url, severities"),
-        ("routes:\n  - name: a\n    url: env:X\n    severities: [loud]", "line 4: routes.0.severities.0: expected Input should be 'info'"),
-        ("routes:\n  - name: a\n    url: env:X\n    at_most: {messages: 0}", "line 4: routes.0.at_most.messages: expected"),
+        ("routes:\n  - name: a\n    url: env:X\n    severities: [loud]", "line 4: routes.0.severities.0: expected 'info'"),
+        ("routes:\n  - name: a\n    url: env:X\n    at_most: {messages: 0}", "line 4: routes.0.at_most.messages: expected greater"),
         (
             "routes:\n  - name: a\n    url: env:X\n  - name: a\n    url: env:Y",
             "line 4: routes.name: expected each name once, found 'a' again",

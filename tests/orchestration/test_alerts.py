@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs
 from pipeline_project.orchestration.inprocess import ControlRoom
-from pipeline_project.orchestration.requests import POOL_TAG
+from pipeline_project.orchestration.requests import PARTITION_TAG, POOL_TAG
 from tests.orchestration.conftest import TODAY
 from tests.world import World, settle
 
@@ -74,7 +74,27 @@ def test_a_failed_run_raises_one_alert(world: World, instance: dg.DagsterInstanc
         tell_of_failure(world, instance, run)
     (alert,) = world.engine.inquiry.alerts()
     assert (alert["kind"], alert["severity"]) == ("run_failed", "error")
-    assert alert["message"].startswith("sweep: ")
+    found = "sweep: CheckFailed: over_allocated: 1 rows, such as {'key': 'gate'}"
+    assert alert["message"] == f"{found}; http://127.0.0.1:3000/runs/{run.run_id}"
+
+
+def test_of_a_run_that_died_the_alert_says_what_became_of_it(world: World, instance: dg.DagsterInstance) -> None:
+    fail(world, instance, "2026-01-14|p", "its worker is gone")
+    assert ": its worker is gone; http://" in world.engine.inquiry.alerts()[0]["message"]
+
+
+def test_each_day_and_pool_of_a_backfill_has_its_own_alert_and_nobody_elses_success_ends_it(
+    world: World, instance: dg.DagsterInstance
+) -> None:
+    """Such a run has no tags of ours; only its partition says what it is about."""
+    fail(world, instance, "2026-01-14|p", "no")
+    fail(world, instance, "2026-01-13|p", "no")
+    fail(world, instance, "2026-01-13|q", "no")
+    fail(world, instance, "not one of ours", "no")
+    assert [alert["pool"] for alert in world.engine.inquiry.alerts()] == [None, "q", "p", "p"]
+    succeed(world, instance, "2026-01-13|p")
+    open_ones = [alert for alert in world.engine.inquiry.alerts() if alert["recovered_at"] is None]
+    assert [alert["detail"]["partition"] for alert in open_ones] == ["not one of ours", "2026-01-13|q", "2026-01-14|p"]
 
 
 def test_the_alert_ends_when_the_job_succeeds_and_a_late_word_of_the_failure_does_not_raise_it_again(
@@ -92,6 +112,14 @@ def test_the_alert_ends_when_the_job_succeeds_and_a_late_word_of_the_failure_doe
     assert lasting(world) == []
     tell_of_failure(world, instance, failed)
     assert lasting(world) == []
+
+
+def test_a_success_that_was_told_of_before_the_failure_it_mends_ends_the_alert(world: World, instance: dg.DagsterInstance) -> None:
+    """A killed run is begun anew within seconds, and each of the two sensors comes when it comes."""
+    fail(world, instance, "2026-01-14|p", "killed", then=lambda: succeed(world, instance, "2026-01-13|p"))
+    fail(world, instance, "2026-01-15|p", "killed", then=lambda: succeed(world, instance, "2026-01-15|p"))
+    told = {alert["detail"]["partition"]: alert["state"] for alert in world.engine.inquiry.alerts()}
+    assert told == {"2026-01-14|p": "open", "2026-01-15|p": "recovered"}
 
 
 def test_a_run_that_does_not_end_is_an_alert_until_it_has(
@@ -135,22 +163,37 @@ def sweep(world: World, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResu
 
 
 def tell_of_failure(world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult) -> None:
-    alerts.failed_runs(_context(world, instance, run, "failed_runs", run.get_run_failure_event()).for_run_failure())
+    alerts.failed_runs(_context(world, instance, run.dagster_run, "failed_runs", run.get_run_failure_event()).for_run_failure())
 
 
 def tell_of_success(world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult) -> None:
-    alerts.recovered_runs(_context(world, instance, run, "recovered_runs", run.get_run_success_event()))
+    alerts.recovered_runs(_context(world, instance, run.dagster_run, "recovered_runs", run.get_run_success_event()))
+
+
+def fail(world: World, instance: dg.DagsterInstance, partition: str, said: str, then: Callable[[], None] = lambda: None) -> None:
+    """A run of that partition dies; the sensor learns of it only after `then`."""
+    run = _of_backfill(instance, partition)
+    failed = instance.report_run_failed(run, said)
+    then()
+    alerts.failed_runs(_context(world, instance, run, "failed_runs", failed).for_run_failure())
+
+
+def succeed(world: World, instance: dg.DagsterInstance, partition: str) -> None:
+    run = _of_backfill(instance, partition)
+    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
+    instance.handle_run_event(run.run_id, event)
+    alerts.recovered_runs(_context(world, instance, run, "recovered_runs", event))
+
+
+def _of_backfill(instance: dg.DagsterInstance, partition: str) -> dg.DagsterRun:
+    return instance.create_run_for_job(jobs.sweep, status=dg.DagsterRunStatus.STARTED, tags={PARTITION_TAG: partition})
 
 
 def _context(
-    world: World, instance: dg.DagsterInstance, run: dg.ExecuteInProcessResult, sensor: str, event: dg.DagsterEvent
+    world: World, instance: dg.DagsterInstance, run: dg.DagsterRun, sensor: str, event: dg.DagsterEvent
 ) -> dg.RunStatusSensorContext:
     return dg.build_run_status_sensor_context(
-        sensor_name=sensor,
-        dagster_event=event,
-        dagster_instance=instance,
-        dagster_run=run.dagster_run,
-        resources={"engine": world.engine},
+        sensor_name=sensor, dagster_event=event, dagster_instance=instance, dagster_run=run, resources={"engine": world.engine}
     )
 
 

@@ -71,6 +71,23 @@ def test_a_query_that_cannot_be_run_is_a_failed_check_and_no_failed_run(conteste
     assert 'typo.sql: the query was refused by PostgreSQL: column "nonsense"' in (result.description or "")
 
 
+LOUD = "from pipeline_project.orchestration.own_checks import constraint_check\n\n" + (
+    '@constraint_check(asset="pending_items", severity="loud")\ndef x(made, query):\n    """y"""\n    return query("select 1")[7]\n'
+)
+
+
+def test_a_mistake_in_a_check_stops_no_pool(contested: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "slip.py").write_text(LOUD.replace("loud", "warning"))
+    run = (
+        control_room(Settings(checks=tmp_path))
+        .resolve_job_def("live_cycle")
+        .execute_in_process(instance=instance, partition_key="2026-01-15|p", resources={"engine": contested.engine})
+    )
+    (own,) = [one for one in run.get_asset_check_evaluations() if one.check_name == "x"]
+    assert own.description == f"{tmp_path / 'slip.py'}: line 3: the check itself failed: IndexError: list index out of range"
+    assert contested.state("heavy") == "selected"
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -107,7 +124,9 @@ def test_a_query_is_the_readers_and_ends_in_time(world: World, monkeypatch: pyte
         ("a.sql", f"{HEAD}select 1\n where x = :who", "line 4: expected :pool, :cycle or :day, found :who"),
         ("a.sql", HEAD, "expected a query"),
         ("A-b.sql", f"{HEAD}select 1", "name: expected a-z, 0-9 and _"),
-        ("a.py", "import nonsense_that_is_not_there", "a.py: cannot be loaded: ModuleNotFoundError"),
+        ("a.py", "import nonsense_that_is_not_there", "a.py: line 1: cannot be loaded: ModuleNotFoundError"),
+        ("a.py", "def f(:", r"a.py: cannot be loaded: SyntaxError: .*line 1"),
+        ("a.py", LOUD, "a.py: line 3: severity: expected one of warning, error, found 'loud'"),
     ],
 )
 def test_what_is_no_check_is_refused_when_it_is_loaded(tmp_path: Path, name: str, text: str, found: str) -> None:
@@ -175,10 +194,15 @@ def test_the_built_in_suite_can_be_loaded() -> None:
     assert set(load_suite(None)) == set(structure.TABLES)
 
 
-def test_what_only_great_expectations_knows_of_a_rule_is_refused_by_it(contested: World) -> None:
+def test_what_only_great_expectations_knows_of_a_rule_is_refused_by_it_and_the_file_is_named(
+    contested: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "weight", "min_value": "a", "size": 1}}
-    with pytest.raises(SuiteRefused, match=r"items: expect_column_values_to_be_between .*'size': 1"):
-        structural_faults(contested.engine.cycles.snapshot("p"), {"items": [rule]})
+    path = tmp_path / "suite.json"
+    path.write_text(json.dumps({"items": [rule]}))
+    monkeypatch.setenv("PIPELINE_SNAPSHOT_SUITE", str(path))
+    with pytest.raises(SuiteRefused, match=rf"^{path}: items: expect_column_values_to_be_between .*'size': 1"):
+        checks.snapshot_is_valid(contested.engine.cycles.snapshot("p"), contested.engine)
     assert structural_faults(contested.engine.cycles.snapshot("p")) == []
 
 

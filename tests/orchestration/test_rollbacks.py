@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_project.core.errors import StalePlan
+from pipeline_project.core.errors import StalePlan, UsageError
 from pipeline_project.orchestration.rollbacks import RollbackConfig, rollback_cycle
 from tests.world import World
 
@@ -47,6 +47,14 @@ def test_a_preview_that_no_longer_holds_is_refused(contested: World, instance: d
     with pytest.raises(StalePlan, match=r"heavy was to be released .*, found claimed"):
         launch(contested, instance, cycle=cycle, previewed=previewed)
     assert contested.state("heavy") == "claimed"
+
+
+@pytest.mark.parametrize("hold_s", [-5, 10**12])
+def test_a_hold_of_no_length_or_without_end_is_refused_in_words(
+    contested: World, instance: dg.DagsterInstance, cycle: str, hold_s: int
+) -> None:
+    with pytest.raises(UsageError, match=f"hold: expected 0 to 2147483647 seconds .*, found {hold_s}"):
+        launch(contested, instance, cycle=cycle, hold_s=hold_s)
 
 
 def test_the_launchpad_explains_every_field() -> None:

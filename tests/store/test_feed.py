@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Final
+
+import pytest
 
 from pipeline_project.core.items import check_item_rows
 from pipeline_project.engine.inquiry import Changes
-from pipeline_project.store import intake, pools
-from tests.world import World
+from pipeline_project.store import cycles, intake, pools
+from tests.world import NOON, World
 
 PATIENCE_S: Final = 60.0
 
@@ -49,6 +52,21 @@ def test_what_a_cycle_and_a_claim_do_wakes_nobody(world: World) -> None:
     world.claim()
     readings = read_until_the_horizon_passes(world, start, _position(world))
     assert [reading.awake for reading in readings if reading.awake] == []
+
+
+def test_a_not_before_that_passes_while_somebody_looks_is_told_by_the_next_look_and_by_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In real time the clock goes on from one statement of a look to the next; here it had gone two minutes on."""
+    world.submit("later", not_before=(NOON + timedelta(minutes=5)).isoformat())
+    start = read_until_the_horizon_passes(world, world.engine.inquiry.changes("0", world.now()), _position(world))[-1]
+    before = world.advance(minutes=4)
+    world.advance(minutes=2)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(cycles, "now", lambda _: before)
+        looked = read(world, start)
+    told = read(world, looked)
+    assert (looked.at, list(looked.awake), list(told.awake), list(read(world, told).awake)) == (before, [], [world.pool], [])
 
 
 def _position(world: World) -> int:

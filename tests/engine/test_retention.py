@@ -213,7 +213,7 @@ def test_small_batches_move_everything_once(shop: World, monkeypatch: pytest.Mon
     shop.cycle()
     claims = shop.claim()
     shop.complete({key: token for key, token in claims.items() if key != "b3"})
-    shop.engine.execution.heartbeat("p", "e", ttl_s=10 * 86_400)
+    shop.engine.execution.heartbeat("p", "e", ttl_s=7 * 86_400)
     assert archive(shop) == 7
     assert hot(shop)["item_state"] == 3
 

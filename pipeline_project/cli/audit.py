@@ -61,6 +61,10 @@ def verify(
     human: list[Any] = [console.facts("Audit trail", shown)]
     if found.roots is None:
         human.append("no file of roots was there to compare with: a chain that was rewritten whole would not be noticed")
+    elif found.compared < found.seals and not found.first:
+        human.append(
+            f"the file has {found.compared:,} of these {found.seals:,} seals: of the others a chain rewritten whole would not be noticed"
+        )
     if found.first:
         human.append(f"{found.first.fault}: {found.first.message}")
         if found.first.row:

@@ -77,6 +77,7 @@ update pg_temp.staged_item i
    set fate = case
      when b.digest = i.digest and not (s.state = 'cancelled' and s.source_cancelled) then 'unchanged'
      when s.bundle_id is distinct from i.bundle_id then 'other bundle'
+     when i.bundle_size <> (select u.size from pipeline.bundle u where u.bundle_id = i.bundle_id) then 'other size'
      when s.state in ('pending', 'selected') then 'revise'
      when s.state = 'cancelled' and s.source_cancelled and :origin = 'source' then 'revive'
      else s.state::text end
@@ -105,9 +106,13 @@ update pg_temp.staged_item i
 
 -- name: refuse_fates
 delete from pg_temp.staged_item where coalesce(fate, 'nowhere to be found') not in ('fresh', 'unchanged', 'revise', 'revive')
-returning line, key, case fate when 'other bundle' then 'bundle_key' else 'key' end as field,
-  case fate when 'other bundle' then 'the bundle it was submitted with' else 'a key that is new, or of a pending or selected item' end as expected,
-  case fate when 'other bundle' then coalesce(bundle_key, 'none') else 'an item that is ' || coalesce(fate, 'nowhere to be found') end as found;
+returning line, key, case fate when 'other bundle' then 'bundle_key' when 'other size' then 'bundle_size' else 'key' end as field,
+  case fate when 'other bundle' then 'the bundle it was submitted with'
+            when 'other size' then 'the size the bundle was made with'
+            else 'a key that is new, or of a pending or selected item' end as expected,
+  case fate when 'other bundle' then coalesce(bundle_key, 'none')
+            when 'other size' then bundle_size::text
+            else 'an item that is ' || coalesce(fate, 'nowhere to be found') end as found;
 
 -- name: insert_bodies
 -- A revision keeps the old body; the new one gets the next number.

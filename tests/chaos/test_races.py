@@ -96,6 +96,16 @@ def commit_x_revise(world: World) -> tuple[Deed, Deed]:
     return commit(world, planned(world)), lambda: world.engine.intake.revise(world.pool, "c", {"weight": 7}).revised
 
 
+def revise_x_revise(world: World) -> tuple[Deed, Deed]:
+    """Two revise different columns of one item: neither takes back what the other did."""
+    world.submit("a", 1)
+    intake = world.engine.intake
+    return (
+        lambda: intake.revise(world.pool, "a", {"weight": 7}).revised,
+        lambda: intake.revise(world.pool, "a", {"payload": {"n": 2}}).revised,
+    )
+
+
 def commit_x_rollback(world: World) -> tuple[Deed, Deed]:
     """A cycle is rolled back while the next one, planned beside what it held, is committed."""
     world.resources(node=2)
@@ -206,6 +216,7 @@ PAIRS: list[Setting] = [
     commit_x_lowered,
     commit_x_lowered_with_release,
     commit_x_revise,
+    revise_x_revise,
     commit_x_rollback,
     commit_x_claim,
     live_x_reprocess,
@@ -283,12 +294,17 @@ def outcome(world: World) -> object:
     worlds = [World(world.engine, pool) for pool in pools]
     return [
         (
-            {key: (state, world.events(key)) for key, state in world.states().items()},
+            {key: (state, world.events(key), *_body(world, key)) for key, state in world.states().items()},
             {row["key"]: (row["capacity"], row["in_use"], row["spent"]) for row in world.engine.inquiry.resources(world.pool)},
             sorted(str(row["status"]) for row in world.engine.inquiry.cycles(world.pool) if row["status"] != "planned"),
         )
         for world in worlds
     ]
+
+
+def _body(world: World, key: str) -> tuple[object, ...]:
+    item = world.item(key)
+    return item["weight"], item["payload"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ def test_a_copy_elsewhere_is_brought_up_to_date_and_compared(pipeline: CommandLi
     assert "nothing was written" in pipeline("audit", "export", copy, exits=4)["error"]["message"]
     assert "expected a file" in pipeline("audit", "verify", "--from-file", "nowhere", exits=2)["error"]["message"]
     assert "--since" in pipeline("audit", "verify", "--since", "99", exits=2)["error"]["message"]
+
+
+def test_a_file_that_lacks_seals_is_told(pipeline: CommandLine, pool: str, submit: Submit) -> None:
+    """Emptied, it has nothing to say against a chain that was rewritten whole."""
+    submit(a=1)
+    roots = Path(sealed(pipeline)["roots"])
+    assert "seals: of the others" not in pipeline.shown("audit", "verify")[0]
+    roots.write_text("")
+    shown = " ".join(pipeline.shown("audit", "verify")[0].split())
+    assert re.search(r"the file has 0 of these \d+ seals: of the others a chain rewritten whole would not be noticed", shown)
 
 
 def test_a_present_that_does_not_follow_ends_with_4(pipeline: CommandLine, pool: str, submit: Submit, database: Database) -> None:

@@ -172,6 +172,15 @@ def test_members_that_disagree_about_the_size_are_all_refused(world: World, size
     }
 
 
+def test_a_member_that_comes_again_with_another_size_is_refused(world: World) -> None:
+    """A bundle is sealed: to call it revised would be untrue, and would release what is selected for nothing."""
+    world.bundle("crew", "a", "b")
+    world.cycle()
+    (refusal,) = world.submit_all(member("a", bundle="crew", size=3)).refused
+    assert (refusal.field, refusal.expected, refusal.found) == ("bundle_size", "the size the bundle was made with", "3")
+    assert world.states() == {"a": "selected", "b": "selected"}
+
+
 def test_a_bundle_that_was_refused_whole_may_come_again_with_another_size(world: World) -> None:
     assert counts(world, *(member(key, size=2) for key in "abc")) == (0, 0, 0, 3)
     assert counts(world, *(member(key, size=3) for key in "abc")) == (3, 0, 0, 0)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo  # for its type; it has no public name
+from dagster_shared.error import SerializableErrorInfo  # for its type; it has no public name
 
 from pipeline_project import settings
 from pipeline_project.engine.alerts import overlooked_key, starving_key

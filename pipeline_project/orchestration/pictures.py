@@ -52,7 +52,8 @@ def conflicts(graph: ConflictGraph) -> str | None:
     axes.scatter([at[node][0] for node in resources], [at[node][1] for node in resources], s=35, color=_RESOURCE, marker="s", zorder=2)
     for node in sorted(resources, key=drawing.degree, reverse=True)[:NAMES_DRAWN]:
         name = graph.name_of_resource(node[1])[:NAME_MAX]
-        axes.annotate(name, tuple(at[node]), xytext=(5, 4), textcoords="offset points", fontsize=7, zorder=3)
+        x, y = at[node]
+        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, zorder=3)
     said = f"{len(candidates)} of {graph.problem.n} candidates (circles, by weight), {len(resources)} contested resources (squares)"
     axes.set_title(said, fontsize=9)
     axes.axis("off")

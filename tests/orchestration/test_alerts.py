@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData  # as Dagster's launchers write it
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     dagster_database: str | None = Field(
         None, description="Database of Dagster's runs and events, on the same server; default <database>_dagster"
     )
-    ui_url: str = Field("http://127.0.0.1:3000", description="Where people reach Dagster's UI; links in reports lead there")
+    ui_url: str = Field("http://127.0.0.1:3000", description="Where people reach Dagster's UI; links in reports and alerts lead there")
     timezone: str = Field("UTC", description="The installation's time zone: it decides which day a cycle belongs to")
     first_day: date = Field(date(2026, 1, 1), description="First daily partition")
     last_day: date | None = Field(None, description="Last daily partition of a simulation; without it today is the last")

@@ -38,7 +38,8 @@ SERVICES: Final = COMPOSE["services"]
 LASTING: Final = sorted(set(SERVICES) - {"init"})
 OURS: Final = [name for name, service in SERVICES.items() if service["image"].startswith("pipeline-project:")]
 START_S: Final = 180.0
-PORTS: Final = ("3000", "4000", "6379", "8080", "8081", "8082")
+WEB: Final = {"webserver": "3000", "viewer": "3002"}
+PORTS: Final = (*WEB.values(), "4000", "6379", "8080", "8081", "8082")
 
 OPEN_SESAME: Final = "$6$pipeline$6w9AO8AiE8vHmZnXHvsZBy5xz2XpTNqZ70XrNMl6M/guvMgJfWlCe4R60jQYo1tY6ACtupiuz7x.rUaevSbOf/"
 """As `openssl passwd -6` writes it."""
@@ -65,8 +66,7 @@ class Ground:
             "0.0.0.0": "127.0.0.1",  # noqa: S104  # replaced, not bound
             "@database:5432/pipeline": f"@/pipeline?host={self.server.server.socket}",
             "host: code": "host: 127.0.0.1",
-            "http://webserver:3000": f"http://127.0.0.1:{self.port('webserver', '3000')}",
-            "http://viewer:3000": f"http://127.0.0.1:{self.port('viewer', '3000')}",
+            **{f"http://{name}:{port}": f"http://127.0.0.1:{self.port(name, port)}" for name, port in WEB.items()},
             "//redis:": "//127.0.0.1:",
             "pid /tmp/": f"pid {self.home}/",
             "_path /tmp/": f"_path {self.home}/",
@@ -158,6 +158,14 @@ def test_the_proxy_lets_in_who_has_a_password_and_shows_each_their_own_webserver
         assert asked(ground, "8080", "ada:open sesame") == (200, "webserver, told no password")
         assert asked(ground, "8081") == (401, "")
         assert asked(ground, "8081", "vic:open sesame") == (200, "viewer, told no password")
+
+
+def test_an_address_that_changes_hands_opens_nobody_elses_door() -> None:
+    """Containers that are begun anew may swap addresses; a proxy that asked for them once would let viewers launch runs."""
+    ports = {name: SERVICES[name]["command"][SERVICES[name]["command"].index("--port") + 1] for name in WEB}
+    assert ports == WEB
+    assert len(set(ports.values())) == len(WEB)
+    assert re.findall(r"proxy_pass (\S+);", (PROJECT / "deploy/nginx.conf").read_text()) == ["$webserver", "$viewer"]
 
 
 @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed: it is a package of Debian's")
@@ -308,7 +316,7 @@ def launched(ground: Ground, name: str) -> str:
 
 def graphql(ground: Ground, name: str, question: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
     body = json.dumps({"query": question, "variables": variables or {}}).encode()
-    url = f"http://127.0.0.1:{ground.port(name, '3000')}/graphql"
+    url = f"http://127.0.0.1:{ground.port(name, WEB[name])}/graphql"
     request = urllib.request.Request(url, body, {"content-type": "application/json"})  # our own server
     with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  # as above
         document: dict[str, Any] = json.load(response)
@@ -331,7 +339,7 @@ def stand_in(ground: Ground, name: str) -> Iterator[None]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", ground.port(name, "3000")), Answer) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", ground.port(name, WEB[name])), Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
         server.shutdown()

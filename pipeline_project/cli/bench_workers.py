@@ -96,7 +96,7 @@ def _installation(workers: int, pools: int) -> Iterator[Trial]:
         database = Database.find(None, chosen)
         schema.create(database)
         names = [f"pool-{number:02d}" for number in range(1, pools + 1)]
-        with up.environment(chosen, workers) as (running_as, variables, logs), Engine.open(None, chosen) as engine:
+        with up.environment(chosen, workers) as (running_as, variables, logs, _), Engine.open(None, chosen) as engine:
             for name in names:
                 engine.intake.create_pool(name)
                 engine.intake.put_resources(name, [{"key": f"r{n}", "capacity": 3} for n in range(40)])

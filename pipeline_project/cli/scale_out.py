@@ -23,13 +23,13 @@ REDIS: Final = ("--port", "0", "--unixsocketperm", "700", "--save", "", "--appen
 
 
 @contextmanager
-def broker(chosen: Settings, logs: Path) -> Iterator[str]:
-    """URL of the Redis in the settings, or of one of our own on a socket that only we can open, for the time of the block.
+def broker(chosen: Settings, logs: Path) -> Iterator[tuple[str, list[Program]]]:
+    """URL of the Redis in the settings, or of one of our own, which only we can reach, for the time of the block; and that program.
 
     Raises UsageError where there is neither one nor the program.
     """
     if chosen.broker_url:
-        yield chosen.broker_url
+        yield chosen.broker_url, []
         return
     program = shutil.which("redis-server")
     if program is None:
@@ -41,7 +41,7 @@ def broker(chosen: Settings, logs: Path) -> Iterator[str]:
         socket = Path(folder) / "redis.sock"
         with running("redis-server", [program, "--unixsocket", str(socket), "--dir", folder, *REDIS], {}, Path(folder), logs) as redis:
             _wait_for(socket, redis)
-            yield f"redis+socket://{socket}?virtual_host=0"
+            yield f"redis+socket://{socket}?virtual_host=0", [redis]
 
 
 @contextmanager

@@ -115,10 +115,10 @@ def served(*, live: bool = True, web: bool = True, port: int = 0, workers: int |
     commands += [dagster_program("dagster-daemon", "run")] if live else []
     with stoppable(), session.logged() as settings, ExitStack() as stack:
         chosen = settings.model_copy(update={"database_url": where}) if where else settings
-        _, variables, logs = stack.enter_context(environment(chosen, workers))
+        _, variables, logs, started = stack.enter_context(environment(chosen, workers))
         folder = Path(variables["DAGSTER_HOME"])
         programs = [stack.enter_context(running(Path(command[0]).name, command, variables, folder, logs)) for command in commands]
-        programs += stack.enter_context(scale_out.workers(workers or 0, variables, logs))
+        programs += stack.enter_context(scale_out.workers(workers or 0, variables, logs)) + started
         if web:
             with console.working("starting Dagster"):
                 _wait_until_ready(port, programs, logs)
@@ -127,8 +127,8 @@ def served(*, live: bool = True, web: bool = True, port: int = 0, workers: int |
 
 
 @contextmanager
-def environment(chosen: Settings, workers: int | None) -> Iterator[tuple[Settings, dict[str, str], Path]]:
-    """Settings and variables of the programs, and a folder for their logs; embedded server and broker run on meanwhile."""
+def environment(chosen: Settings, workers: int | None) -> Iterator[tuple[Settings, dict[str, str], Path, list[Program]]]:
+    """Settings and variables of the programs, a folder for their logs, and what runs beside them, as the embedded server does."""
     from pipeline_project.orchestration import home
     from pipeline_project.store import schema
     from pipeline_project.store.database import Database
@@ -140,10 +140,11 @@ def environment(chosen: Settings, workers: int | None) -> Iterator[tuple[Setting
         _refuse_unloadable(chosen)
         logs = chosen.state_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
+        started: list[Program] = []
         if workers:
-            broker = stack.enter_context(scale_out.broker(chosen, logs))
+            broker, started = stack.enter_context(scale_out.broker(chosen, logs))
             chosen = chosen.model_copy(update={"run_launcher": "celery", "broker_url": broker})
-        yield chosen, {**os.environ, **home.prepare(chosen, database)}, logs
+        yield chosen, {**os.environ, **home.prepare(chosen, database)}, logs, started
 
 
 def _refuse_unloadable(chosen: Settings) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo  # for its type; it has no public name
 
 from pipeline_project import settings
 from pipeline_project.engine.alerts import overlooked_key, starving_key
@@ -19,6 +20,8 @@ READ_MOST: Final = 500
 """Evaluations a tick looks at; the rest waits for the next one."""
 RUNS_READ_MOST: Final = 200
 CAUSE_CHARACTERS_MAX: Final = 500
+FROM_OUTSIDE: Final = "This run has been marked as failed from outside"
+"""Dagster's word for whoever died, or could not be launched: true, and of no help."""
 STUCK_RUN_AFTER: Final = timedelta(minutes=30)
 """In flight for so long. Dagster's run monitoring ends what has died; this is for what is alive and does not come to an end."""
 STUCK_RUN: Final = "stuck_run"
@@ -138,15 +141,33 @@ def _named(run: dg.DagsterRun) -> str:
 
 
 def _cause(context: dg.RunFailureSensorContext) -> str:
-    """What the first step that failed said at bottom, without Dagster's words around it; of a run that died, what became of it."""
+    """What the first step that failed said at bottom; of a run that died, what was said of it last. Without Dagster's words around it."""
     failed = context.get_step_failure_events()
-    error = failed[0].step_failure_data.error if failed else None
-    if error is None:
-        return context.failure_event.message or "failed"
-    while error.cause:
-        error = error.cause
-    said = re.sub(r"^(\w+\.)+(?=\w+:)", "", error.message.strip())  # the name of the error, not of its module
+    said = context.failure_event.message or "failed"
+    if failed:
+        said = _at_bottom(failed[0].step_failure_data.error) or said
+    elif said.startswith(FROM_OUTSIDE):
+        said = _last_words(context) or said
     return said[:CAUSE_CHARACTERS_MAX]
+
+
+def _last_words(context: dg.RunFailureSensorContext) -> str | None:
+    """Of the machinery, before it gave the run up: which signal killed its process, why it could not be launched."""
+    kinds = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE}
+    told = [record.event_log_entry for record in context.instance.get_records_for_run(context.dagster_run.run_id, of_type=kinds).records]
+    given_up = next((n for n, entry in enumerate(told) if entry.dagster_event_type is dg.DagsterEventType.RUN_FAILURE), 0)
+    if not given_up:
+        return None
+    event = told[given_up - 1].get_dagster_event()
+    why = _at_bottom(event.engine_event_data.error)
+    return f"{event.message} {why}" if why else event.message
+
+
+def _at_bottom(error: SerializableErrorInfo | None) -> str | None:
+    """The first of the errors that led to this one: its name, without its module, and what it says."""
+    while error and error.cause:
+        error = error.cause
+    return re.sub(r"^(\w+\.)+(?=\w+:)", "", error.message.strip()) if error else None
 
 
 def _page(run_id: str) -> str:

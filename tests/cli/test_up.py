@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,6 +94,18 @@ def test_a_program_that_ends_is_an_error_with_its_last_words(
     assert "dagster-" in failed["message"]
     assert "ended with exit code" in failed["message"]
     assert ".log" in failed["message"]
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed: it is a package of Debian's")
+def test_a_redis_of_our_own_that_ends_is_an_error_as_well(home: Path) -> None:
+    """Else the doors stay open, and nothing runs behind them."""
+    with started("--workers", "1") as (process, shown):
+        assert shown["programs"][-2:] == ["worker-1", "redis-server"]
+        (redis,) = [child for child in programs_of(process.pid) if b"redis-server" in Path(f"/proc/{child}/cmdline").read_bytes()[:40]]
+        os.kill(redis, signal.SIGKILL)
+        assert process.stderr
+        assert "redis-server ended with exit code -9" in process.stderr.read()
+        assert process.wait(timeout=60) == 1
 
 
 def test_a_port_that_is_taken_is_a_usage_error(pipeline: CommandLine) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData  # as Dagster's launchers write it
+from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_project.engine.upkeep import Checked, Upkeep
 from pipeline_project.orchestration import alerts, jobs
@@ -81,6 +83,14 @@ def test_a_failed_run_raises_one_alert(world: World, instance: dg.DagsterInstanc
 def test_of_a_run_that_died_the_alert_says_what_became_of_it(world: World, instance: dg.DagsterInstance) -> None:
     fail(world, instance, "2026-01-14|p", "its worker is gone")
     assert ": its worker is gone; http://" in world.engine.inquiry.alerts()[0]["message"]
+    run = _of_backfill(instance, "2026-01-15|p")
+    instance.report_engine_event(
+        "Could not launch it.", run, EngineEventData(error=SerializableErrorInfo("a.Refused: no Redis\n", [], "R"))
+    )
+    failed = instance.report_run_failed(run)
+    instance.report_engine_event("Retrying the run", run)
+    alerts.failed_runs(_context(world, instance, run, "failed_runs", failed).for_run_failure())
+    assert ": Could not launch it. Refused: no Redis; http://" in world.engine.inquiry.alerts()[0]["message"]
 
 
 def test_each_day_and_pool_of_a_backfill_has_its_own_alert_and_nobody_elses_success_ends_it(

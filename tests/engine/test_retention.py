@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,46 +12,10 @@ import sqlalchemy as sa
 from pipeline_project.core.errors import StalePlan
 from pipeline_project.engine import retention
 from pipeline_project.engine.retention import Retention
-from pipeline_project.engine.upkeep import Upkeep
-from pipeline_project.store import audit_months, items
+from pipeline_project.store import items
+from tests.engine.ended import HOT, archive, completed, hot, months, told
 from tests.store.planting import run
-from tests.world import World, entered, seal_everything
-
-HOT = ("item_state", "item", "item_demand", "decision")
-
-
-@pytest.fixture
-def shop(world: World) -> World:
-    """Ended items stay hot for a day; a fuel that is spent, a node that comes back."""
-    world.policy({"retention": {"items": "1d"}, "retries": {"max_attempts": 1}})
-    world.resources(node=9)
-    world.resources(kind="consumable", fuel=9)
-    return world
-
-
-def hot(world: World) -> dict[str, int]:
-    with world.engine.database.begin() as connection:
-        return {table: run(connection, f"select count(*) from pipeline.{table}").scalar_one() for table in HOT}  # noqa: S608  # our own names
-
-
-def archive(world: World, **lapse: float) -> int:
-    world.advance(**(lapse or {"days": 1}))
-    seal_everything(world.engine.audit)
-    return world.engine.upkeep.sweep()["items_archived"]
-
-
-def completed(world: World, *keys: str) -> dict[str, int]:
-    for key in keys:
-        world.submit(key, 3, {"node": 1, "fuel": 2})
-    world.cycle()
-    claims = world.claim(*keys)
-    world.complete(claims)
-    return claims
-
-
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """An item without what archiving changes."""
-    return {name: value for name, value in row.items() if name != "archived_at"}
+from tests.world import World, entered
 
 
 def test_what_has_ended_moves_to_history_with_its_body_demands_and_decisions(shop: World) -> None:
@@ -277,136 +240,6 @@ def test_history_is_neither_changed_nor_taken_away(shop: World, table: str, oper
             run(connection, f"{operation} pipeline.{name}" + (" set item_id = 7" if operation == "update" else ""))
 
 
-def test_months_of_the_audit_trail_go_to_files_in_order_and_stay_readable(shop: World) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
-    completed(shop, "a")
-    shop.submit("lives", 1, {"node": 1})
-    events = shop.events("a")
-    timeline = shop.engine.inquiry.timeline("p", "a")
-    archive(shop, days=40)
-    assert months(shop) == {}  # an item of that month still waits
-    shop.engine.intake.cancel("p", ["lives"])
-    archive(shop, days=2)
-    assert months(shop) == {"transition_2026_01": "dropped"}
-    assert shop.events("a") == events
-    assert [told(row) for row in shop.engine.inquiry.timeline("p", "a")] == timeline
-    assert shop.events("lives") == ["submit", "cancel"]
-    assert shop.engine.upkeep.check() == []
-
-
-def test_an_item_whose_audit_trail_has_left_is_not_revived(shop: World) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}, "retries": {"max_attempts": 1}})
-    shop.submit("a", 1, {"node": 1})
-    shop.cycle()
-    shop.fail(shop.claim())
-    archive(shop, days=40)
-    assert months(shop) == {"transition_2026_01": "dropped"}
-    assert shop.engine.intake.revive("p", ["a"]) == []
-    assert shop.state("a") == "failed"
-
-
-def test_an_item_half_of_whose_audit_trail_has_left_is_not_revived(shop: World) -> None:
-    """Its last move is still here, its submission is not: replayed, the trail would not give the present."""
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}, "retries": {"max_attempts": 1}})
-    shop.submit("a", 1, {"node": 1})
-    shop.advance(days=20)
-    shop.engine.upkeep.sweep()  # makes the month
-    shop.cycle()
-    shop.fail(shop.claim())
-    archive(shop, days=20)
-    assert months(shop) == {"transition_2026_01": "dropped"}
-    assert shop.engine.intake.revive("p", ["a"]) == []
-    assert shop.engine.upkeep.check() == []
-    assert shop.events("a") == ["submit", "select", "claim", "fail"]
-
-
-def test_an_item_is_answered_for_when_its_month_has_left(shop: World) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
-    claims = completed(shop, "a")
-    shop.resources(node=8)
-    cycle = shop.engine.inquiry.cycles("p")[0]["cycle"]
-
-    def asked() -> list[Any]:
-        inquiry = shop.engine.inquiry
-        decided = inquiry.decisions(cycle, pool="p"), inquiry.lineage(cycle, pool="p")
-        return [told(inquiry.item("p", "a")), inquiry.why("p", "a"), inquiry.timeline("p", "a"), inquiry.beside("p", "a"), *decided]
-
-    before = asked()
-    archive(shop, days=40)
-    assert months(shop) == {"transition_2026_01": "dropped"}
-    assert asked() == before
-    assert shop.engine.cycles.rollback(cycle, preview=True)["completed"] == 1
-    assert [(answer["accepted"], answer["state"]) for answer in shop.complete(claims)] == [(True, "completed")]
-    assert shop.engine.intake.cancel("p", ["a"]) == []
-    assert shop.use("fuel") == (0, 2)
-    assert (shop.engine.audit.replay(), shop.engine.upkeep.check()) == ([], [])
-    verified = shop.engine.audit.verify()
-    assert (verified.first, verified.gone) == (None, ["transition_2026_01"])
-    assert verified.archived >= 4
-
-
-def test_a_month_stays_until_it_is_sealed(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
-    completed(shop, "a")
-    with monkeypatch.context() as patch:
-        patch.setattr(Upkeep, "_seal", lambda _: 0)
-        shop.advance(days=40)
-        shop.engine.upkeep.sweep()
-    assert hot(shop)["item_state"] == 0
-    assert months(shop) == {}
-    archive(shop)
-    assert months(shop) == {"transition_2026_01": "dropped"}
-
-
-@pytest.mark.parametrize("step", ["_export", "_detach", "_detached", "_drop"])
-def test_a_crash_between_export_and_drop_is_taken_up_again(shop: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
-    completed(shop, "a")
-    events = shop.events("a")
-    shop.advance(days=40)
-    seal_everything(shop.engine.audit)
-
-    def crash(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Retention, step, crash)
-        with pytest.raises(KeyboardInterrupt):
-            shop.engine.upkeep.sweep()
-    assert shop.events("a") == events
-    shop.engine.upkeep.sweep()
-    assert months(shop) == {"transition_2026_01": "dropped"}
-    assert shop.events("a") == events
-
-
-def test_a_month_whose_file_was_changed_is_not_dropped(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop.policy({"retention": {"items": "1d", "transitions": "20d"}})
-    completed(shop, "a")
-    with monkeypatch.context() as patch:
-        patch.setattr(Retention, "_detached", lambda _: [])
-        archive(shop, days=40)
-    with shop.engine.database.begin() as connection:
-        file = Path(run(connection, "select location from pipeline.audit_export").scalar_one())
-    written = file.read_bytes()
-    for spoilt in (written[:-1], b"", None):
-        file.unlink()
-        if spoilt is not None:
-            file.write_bytes(spoilt)
-        shop.engine.upkeep.sweep()
-        assert months(shop) == {"transition_2026_01": "detached"}
-    file.write_bytes(written)
-    shop.engine.upkeep.sweep()
-    assert months(shop) == {"transition_2026_01": "dropped"}
-
-
-def test_a_file_holds_every_column_of_the_audit_trail(shop: World) -> None:
-    with shop.engine.database.begin() as connection:
-        columns = connection.scalars(
-            sa.text("select attname from pg_attribute where attrelid = 'pipeline.transition'::regclass and attnum > 0 order by attnum")
-        )
-        assert audit_months.SCHEMA.names == list(columns)
-
-
 def test_autovacuum_comes_before_a_table_has_grown_by_much(shop: World) -> None:
     """Rows leave these tables; the default waits for a fifth of them."""
     option = "(select option_value::float from pg_options_to_table(reloptions) where option_name = 'autovacuum_vacuum_scale_factor')"
@@ -424,12 +257,6 @@ def test_history_keeps_every_column_that_an_ended_item_has(shop: World) -> None:
         for table, kept in pairs.items():
             columns = {name: set(run(connection, query, table=name).scalars()) for name in (table, kept)}
             assert columns[table] - emptied <= columns[kept], table
-
-
-def months(world: World) -> dict[str, str]:
-    with world.engine.database.begin() as connection:
-        rows = run(connection, "select partition, detached_at, dropped_at from pipeline.audit_export").all()
-        return {row.partition: "dropped" if row.dropped_at else "detached" if row.detached_at else "exported" for row in rows}
 
 
 def test_a_plan_whose_items_are_archived_by_now_is_stale(shop: World) -> None:

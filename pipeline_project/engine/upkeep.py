@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from pipeline_project.core.errors import CheckFailed, PipelineError, Refused
+from pipeline_project.core.errors import CheckFailed, PipelineError, Refused, Retryable
 from pipeline_project.engine.alerts import Alerts
 from pipeline_project.engine.audit import Audit
 from pipeline_project.engine.cycle import Cycles
 from pipeline_project.engine.retention import Retention
-from pipeline_project.engine.transactions import repeatable
+from pipeline_project.engine.transactions import is_transient, repeatable
 from pipeline_project.store import audit_months, catalog, check_marks, cycles, feed, invariants, items, leases
 from pipeline_project.store.alerts import Alert
 from pipeline_project.store.artifacts import Artifacts
@@ -52,21 +52,36 @@ class Upkeep:
     def sweep(self) -> dict[str, int]:
         """Expire items, release lapsed holds, fail lapsed leases, finish silent cycles, seal the trail, drop what is old, archive.
 
-        Correctness never waits for it: select and claim judge every time limit themselves. How many of each.
+        Correctness never waits for it: select and claim judge every time limit themselves. How many of each. What somebody holds locked
+        for too long is left for the next time and the rest is done: then Retryable says what was left, and why.
         """
-        self._make_partitions()
-        swept = {
-            "expired": self._until_none(self._expire),
-            "holds_released": self._until_none(self._release_holds),
-            **self._fail_lapsed(),
-            "cycles_finished": self._finish_lapsed(),
-            "plans_forgotten": self._forget_plans(),
-            "artifacts_dropped": self._retention.drop_artifacts(),
-            "sealed": self._seal(),
-            "items_archived": self._retention.archive_items(),
-            "audit_months_detached": self._retention.detach_audit(),
+        duties: dict[str, Callable[[], dict[str, int]]] = {
+            "partitions": self._make_partitions,
+            "expired": lambda: {"expired": self._until_none(self._expire)},
+            "holds": lambda: {"holds_released": self._until_none(self._release_holds)},
+            "leases": self._fail_lapsed,
+            "cycles": lambda: {"cycles_finished": self._finish_lapsed()},
+            "plans": lambda: {"plans_forgotten": self._forget_plans()},
+            "artifacts": lambda: {"artifacts_dropped": self._retention.drop_artifacts()},
+            "seals": lambda: {"sealed": self._seal()},
+            "archive": lambda: {"items_archived": self._retention.archive_items()},
+            "audit months": lambda: {"audit_months_detached": self._retention.detach_audit()},
+            "sizes": self._note_sizes,
         }
-        self._note_sizes()
+        swept: dict[str, int] = {}
+        left: list[str] = []
+        for name, duty in duties.items():
+            try:
+                swept |= duty()
+            except DBAPIError as failure:
+                if not is_transient(failure):
+                    raise
+                left.append(f"{name} ({str(failure.orig).splitlines()[0]})")
+        if left:
+            raise Retryable(
+                f"sweep: somebody holds for too long what it needs for {', '.join(left)}; the rest is done: "
+                f"{', '.join(f'{name} {n}' for name, n in swept.items())}. `pipeline feed status` may name who"
+            )
         return swept
 
     def advance_clock(self, until: datetime) -> None:
@@ -162,15 +177,17 @@ class Upkeep:
             check_marks.remember(connection, horizon, full=full)
 
     @repeatable
-    def _make_partitions(self) -> None:
+    def _make_partitions(self) -> dict[str, int]:
         """By itself: it locks the whole audit trail for a moment, and must hold nothing that a commit waits for."""
         with self._database.begin(actor=SWEEPER) as connection:
             audit_months.make_ahead(connection)
+        return {}
 
     @repeatable
-    def _note_sizes(self) -> None:
+    def _note_sizes(self) -> dict[str, int]:
         with self._database.begin() as connection:
             catalog.note_sizes(connection)
+        return {}
 
     @repeatable
     def _forget_plans(self) -> int:

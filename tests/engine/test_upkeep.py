@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from pipeline_project.core.errors import CycleInFlight, Refused
+from pipeline_project.core.errors import CycleInFlight, Refused, Retryable
 from pipeline_project.engine import upkeep
 from pipeline_project.engine.commit import Commit
 from pipeline_project.engine.cycle import Cycles
@@ -55,6 +56,29 @@ def test_a_sweep_goes_on_until_nothing_is_due(world: World, monkeypatch: pytest.
     world.submit_all(*({"key": f"i{n}", "weight": 1, "demands": {}, "expires_at": at} for n in range(7)))
     world.advance(minutes=5)
     assert world.engine.upkeep.sweep()["expired"] == 7
+
+
+def test_what_somebody_holds_for_too_long_keeps_nothing_else_from_being_swept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that nobody ends holds an expired item; else leases, cycles and seals would wait for it with every sweep."""
+    world.submit("stuck", expires_at=(world.now() + timedelta(minutes=1)).isoformat())
+    world.policy({"ttl": {"lease": "1m"}, "retries": {"max_attempts": 1}})
+    world.submit("a")
+    world.cycle()
+    world.claim("a")
+    world.advance(minutes=2)
+    due = items.expire_due
+
+    def impatient(connection: sa.Connection, *, most: int) -> list[int]:
+        run(connection, "set local lock_timeout = '20ms'")
+        return due(connection, most=most)
+
+    monkeypatch.setattr(items, "expire_due", impatient)
+    with entered(world.engine.database) as stranger:
+        run(stranger, "select from pipeline.item_state where item_id = :id for update", id=world.item("stuck")["item_id"])
+        with pytest.raises(Retryable, match=r"for expired \(.*lock timeout\); the rest is done: holds_released 0, leases_lapsed 1"):
+            world.engine.upkeep.sweep()
+    assert world.states() == {"stuck": "selected", "a": "failed"}
+    assert world.engine.upkeep.sweep()["expired"] == 1
 
 
 def test_an_expired_item_is_not_selected_though_nobody_swept(world: World) -> None:

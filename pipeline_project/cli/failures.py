@@ -23,6 +23,13 @@ class Failure:
         return {"error": {"kind": self.kind, "message": self.message}}
 
 
+_LOOK = {
+    "55P03": "somebody holds what it needs, and `pipeline feed status` may name who",
+    "42501": "the role in PIPELINE_ROLE may not do this",
+}
+"""What to do about a refusal of PostgreSQL's, by its SQLSTATE, where there is more to say than to look around."""
+
+
 def explain(failure: Exception) -> Failure | None:
     """The failure in words, when it is one that we or the world are known for; None for a bug."""
     if isinstance(failure, PipelineError):
@@ -44,7 +51,8 @@ def _from_database(failure: Exception) -> Failure | None:
         return Failure(kind="DatabaseUnavailable", message=message, exit_code=1)
     if isinstance(failure, exc.IntegrityError):
         return Failure(kind="Refused", message=f"the database refused it: {said[0]}", exit_code=5)
-    message = f"PostgreSQL {state or 'error'}: {said[0]}. Nothing of this step was written; look at `pipeline doctor`."
+    look = _LOOK.get(state or "", "look at `pipeline doctor`")
+    message = f"PostgreSQL {state or 'error'}: {said[0]}. Nothing of this step was written; {look}."
     return Failure(kind="DatabaseError", message=message, exit_code=1)
 
 

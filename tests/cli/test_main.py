@@ -88,6 +88,15 @@ def test_what_postgresql_refuses_is_one_sentence(pipeline: CommandLine, pool: st
     assert "pool_name_key" in failed["message"]
 
 
+def test_who_may_not_and_who_waits_are_told_where_to_look(pipeline: CommandLine, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inquiry, "pools", lambda self: sql(self, "delete from pipeline.item_state"))
+    assert pipeline("pools", "list", exits=1)["error"]["message"].endswith("; the role in PIPELINE_ROLE may not do this.")
+    monkeypatch.setattr(Inquiry, "pools", lambda self: sql(self, "do $$ begin raise lock_not_available; end $$"))
+    assert pipeline("pools", "list", exits=1)["error"]["message"].endswith(
+        "; somebody holds what it needs, and `pipeline feed status` may name who."
+    )
+
+
 def test_a_connection_that_breaks_is_one_sentence(pipeline: CommandLine, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(inquiry: Inquiry) -> None:
         with inquiry._database.begin() as connection, entered(database) as superuser:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_project.core.conflict_graph import ConflictGraph
 from pipeline_project.core.decisions import Proposal
-from pipeline_project.core.errors import CheckFailed, Refused, StalePlan
+from pipeline_project.core.errors import CheckFailed, Refused, StalePlan, UsageError
 from pipeline_project.core.lifecycle import CycleStatus
 from pipeline_project.core.packing import Int64
 from pipeline_project.core.selection import Selection
@@ -112,7 +112,14 @@ class Cycles(Rollback):
         return {**self.commit(proposal), "seconds": round(time.monotonic() - began, 3)}
 
     def reprocess(self, pool: str, first: date, last: date) -> list[Report]:
-        """Decide past days anew, each in one cycle: only what comes out strictly better, or what the policy now demands, is moved."""
+        """Decide days anew, each in one cycle: only what comes out strictly better, or what the policy now demands, is moved.
+
+        Raises UsageError, before anything is decided, for a day that is not yet.
+        """
+        with self._database.begin() as connection:
+            today = cycles.today(connection, self._timezone)
+        if last > today:
+            raise UsageError(f"reprocess: expected days up to today, {today}, found {last}")
         days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
         return [self.run(pool, day=day, mode=Mode.REPROCESS) for day in days]
 

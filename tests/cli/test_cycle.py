@@ -160,6 +160,7 @@ def test_a_reprocess_tells_what_changed_day_by_day(pipeline: CommandLine, submit
     ("arguments", "sentence"),
     [
         (["reprocess", "--from", "2026-02-01", "--to", "2026-01-31"], "expected --from no later than --to"),
+        (["reprocess", "--from", "2026-01-31", "--to", "2999-01-01"], "reprocess: expected days up to today, "),
         (["reprocess", "--from", "yesterday", "--to", "2026-01-31"], "expected a day such as 2026-01-31, found 'yesterday'"),
         (["run", "--day", "31.1.2026"], "expected a day such as 2026-01-31, found '31.1.2026'"),
     ],

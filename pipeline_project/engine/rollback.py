@@ -114,9 +114,10 @@ class Rollback(Finishing):
 
     def _refuse_not_done(self, cycle: Cycle, now: Fates, expect: str) -> None:
         """The cycle is rolled back: was it as this preview said? It was, if it was with the same options and left none that was to go."""
-        before = self._previewed(cycle, expect, now.hash(_promise(cycle, cycle["hold_s"], cycle["compensate"])))
+        promise = _promise(cycle, cycle["hold_s"], cycle["compensate"])
+        before = self._previewed(cycle, expect, now.hash(promise))
         kept = np.isin(before.where(RELEASE), now.item_ids[now.fates != MOVED_ON])
-        if before.hash(_promise(cycle, cycle["hold_s"], cycle["compensate"])) != expect or kept.any():
+        if before.hash(promise) != expect or kept.any():
             raise StalePlan(
                 f"cycle {cycle['cycle_key']}: it was rolled back, but not as that preview says: it was with a hold of {cycle['hold_s']} s, "
                 f"{'with' if cycle['compensate'] else 'without'} --compensate, and {int(kept.sum()):,} items that were to be released "

@@ -70,10 +70,8 @@ def utilisation(proposal: Proposal) -> str | None:
     first = np.argsort(-(held + selected), kind="stable")[:BARS_DRAWN][::-1]
     if not len(first):
         return None
-    height = 1 + 0.22 * len(first)
-    figure, axes = _canvas(
-        8, height, (0.26, 0.25 / height, 0.7, 1 - 0.65 / height)
-    )  # the legend wants as much room over one bar as over ten
+    height = 1 + 0.22 * len(first)  # and the legend wants as much room over one bar as over ten
+    figure, axes = _canvas(8, height, (0.26, 0.25 / height, 0.7, 1 - 0.65 / height))
     rows = np.arange(len(first))
     axes.barh(rows, np.ones(len(first)), color=_ROOM)
     axes.barh(rows, held[first], color=_HELD, label="held before")

@@ -263,6 +263,9 @@ def test_images_are_pinned() -> None:
 
 def test_nothing_is_reachable_from_other_machines_and_nothing_reaches_the_engine_of_containers() -> None:
     assert [port for service in SERVICES.values() for port in service.get("ports", []) if not port.startswith("127.0.0.1:")] == []
+    assert [name for name, service in SERVICES.items() if "network_mode" in service] == [], (
+        "on the machine's network all its ports are open"
+    )
     assert "docker.sock" not in TEXT
     assert "privileged: true" not in TEXT
 

@@ -45,7 +45,9 @@ def claim(
 def complete(
     pool: Pool,
     claims: Claims,
-    result: Annotated[Any, typer.Option(parser=json_text, metavar="JSON", help="What came out; kept with each of the items.")] = None,
+    result: Annotated[
+        Any, typer.Option(parser=json_text, metavar="JSON", help="What came out, at most 64 KiB; kept with each of the items.")
+    ] = None,
     database: console.DatabaseName = None,
     as_json: console.Json = False,
 ) -> None:

@@ -1,5 +1,5 @@
 -- Claims are functions of the database, so that any language can be an executor. What they lock, and why, stands with them in
--- migrations/versions/0002_executors.sql, with `claim` and `heartbeat` in 0008_limits.sql.
+-- migrations/versions/0002_executors.sql, with `claim` and `heartbeat` in 0008_limits.sql, `complete` and `fail` in 0009_sizes.sql.
 
 -- name: claim
 select * from pipeline.claim(:pool, :executor, cast(:most as int), cast(:ttl as interval), :request, cast(:keys as text[]));

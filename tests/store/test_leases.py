@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from pipeline_project.core.items import PAYLOAD_BYTES_LIMIT
 from pipeline_project.core.policy import Policy
 from pipeline_project.store.times import LATEST
 from tests.store.planting import run
@@ -109,6 +110,35 @@ def test_the_policy_says_how_long_a_lease_may_be(world: World, executor: Session
     assert lease == (timedelta(hours=2),)
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="at most 02:00:00"):
         rows(executor, "select pipeline.heartbeat('p', 'e', '3 hours')")
+
+
+def test_a_result_has_the_limit_of_a_payload(world: World, executor: Session) -> None:
+    """Each of its own, in bytes, though a letter may have several; with one that is too large none is stored."""
+    rows(executor, "select item from pipeline.claim('p', 'e', 3)")
+    quotes, largest = 2, PAYLOAD_BYTES_LIMIT
+    fits = f"jsonb_build_array(repeat('ü', {(largest - quotes) // 2}), repeat('x', {largest - quotes}), 0)"
+    more = f"jsonb_build_array(0, 0, repeat('ü', {largest // 2}))"
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as refusal:
+        rows(executor, f"select accepted from pipeline.complete('p', '{{a,b,c}}', '{{1,1,1}}', {more})")  # noqa: S608
+    expected = f"results: expected at most {largest} bytes of JSON for each item, found {largest + quotes} for item 'c'"
+    assert str(refusal.value).splitlines()[0] == expected
+    assert set(world.states().values()) == {"claimed"}
+    rows(executor, f"select accepted from pipeline.complete('p', '{{a,b,c}}', '{{1,1,1}}', {fits})")  # noqa: S608
+    assert set(world.states().values()) == {"completed"}
+
+
+@pytest.mark.parametrize("letter", ["x", "\U0001f4a5"])
+def test_of_an_endless_error_beginning_and_end_are_kept(world: World, executor: Session, letter: str) -> None:
+    """Refused, its item would look as if its executor hung."""
+    rows(executor, "select item from pipeline.claim('p', 'e', 2)")
+    longest = "repeat($1, 16384)".replace("$1", f"'{letter}'")
+    assert rows(executor, f"select accepted from pipeline.fail('p', '{{b}}', '{{1}}', {longest})") == [(True,)]  # noqa: S608
+    assert world.item("b")["error"] == letter * 16384
+    more = f"'first ' || {longest} || ' last'"
+    assert rows(executor, f"select accepted from pipeline.fail('p', '{{c}}', '{{1}}', {more})") == [(True,)]  # noqa: S608
+    kept = world.item("c")["error"]
+    assert kept == f"first {letter * 8186}\n[11 of 16395 characters are left out here]\n{letter * 8187} last"
+    assert len(kept.encode()) < PAYLOAD_BYTES_LIMIT + 100
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,16 @@ class Candidates:
     @classmethod
     def of(cls, snapshot: Snapshot) -> Candidates:
         """O(n log n). Every bundle in the snapshot is whole, so a bundle is one candidate."""
-        n = snapshot.n
-        positions = np.arange(n, dtype=np.int64)
-        bundled = snapshot.bundles >= 0
-        first = positions.copy()
-        if bundled.any():
-            _, at, back = np.unique(snapshot.bundles[bundled], return_index=True, return_inverse=True)
-            first[bundled] = positions[bundled][at][back]
-        _, of_item = np.unique(first, return_inverse=True)
-        of_item = of_item.astype(np.int64)
+        of_item = together(snapshot.bundles)
         return cls(of_item=of_item, indptr=starts_of(np.bincount(of_item)), members=np.argsort(of_item, kind="stable").astype(np.int64))
+
+
+def together(bundles: Int64) -> Int64:
+    """int64[n]: a number for each lone item (bundle -1) and for each bundle, in the order of their first items."""
+    positions = np.arange(len(bundles), dtype=np.int64)
+    bundled = bundles >= 0
+    first = positions.copy()
+    if bundled.any():
+        _, at, back = np.unique(bundles[bundled], return_index=True, return_inverse=True)
+        first[bundled] = positions[bundled][at][back]
+    return np.unique(first, return_inverse=True)[1].astype(np.int64)

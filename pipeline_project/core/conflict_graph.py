@@ -9,8 +9,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline_project.core.candidates import Candidates
-from pipeline_project.core.errors import Refused
-from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem, total_beyond_int64
+from pipeline_project.core.exact_sums import total
+from pipeline_project.core.packing import INT64_MAX, Int64, PackingProblem
 from pipeline_project.core.snapshot import Snapshot
 
 
@@ -28,12 +28,11 @@ class ConflictGraph:
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> ConflictGraph:
-        """O(k log k) for k demands; no edge is ever written out. Raises Refused where sums would not be exact, naming the largest item."""
+        """O(k log k) for k demands; no edge is ever written out."""
+        assert total(snapshot.weights) <= INT64_MAX, "the members of a bundle alone could wrap to something small"
+        assert total(snapshot.quantities) <= INT64_MAX
         candidates = Candidates.of(snapshot)
         item = np.repeat(np.arange(snapshot.n, dtype=np.int64), np.diff(snapshot.indptr))
-        everybody = np.arange(snapshot.n, dtype=np.int64)
-        _refuse_overflow(snapshot, "weights", snapshot.weights, everybody, "--weight N")
-        _refuse_overflow(snapshot, "demanded quantities", snapshot.quantities, item, "--demands JSON")
         weights = np.zeros(candidates.count, np.int64)
         np.add.at(weights, candidates.of_item, snapshot.weights)
         candidate, resource, quantity, capacities = candidates.of_item[item], snapshot.resources, snapshot.quantities, snapshot.free
@@ -70,15 +69,3 @@ class ConflictGraph:
         """The resource's key; the limit on selected items has a name of its own."""
         keys = self.snapshot.resource_keys
         return str(keys[resource].as_py()) if resource < len(keys) else "limits.max_selected"
-
-
-def _refuse_overflow(snapshot: Snapshot, what: str, column: Int64, item: Int64, option: str) -> None:
-    """Before anything is added up: the members of a bundle alone may be more than int64 holds, and would wrap to something small."""
-    total = total_beyond_int64(column)
-    if total is not None:
-        at = int(np.argmax(column))
-        key = snapshot.keys[int(item[at])].as_py()
-        raise Refused(
-            f"pool {snapshot.pool}: the {what} of the items that wait add up to {total}, expected at most {INT64_MAX}; the largest is "
-            f"{column[at]}, of item {key!r}: `pipeline items revise KEY --pool {snapshot.pool} {option}`, or use coarser units for all"
-        )

@@ -145,16 +145,10 @@ def _refuse_outside(found: NDArray[np.signedinteger], least: int, most: int, wha
         raise Refused(f"{what} {at}: expected {expected}, found {found[at]} ({int(bad.sum())} such in all)")
 
 
-def total_beyond_int64(column: Int64) -> int | None:
-    """The sum of these numbers >= 0 where int64 cannot hold it."""
+def _refuse_overflow(column: Int64, what: str) -> None:
     # float64 is off by far less than a factor of two: it decides cheaply whether exact integers are needed at all.
     if not len(column) or float(column.sum(dtype=np.float64)) <= INT64_MAX / 2:
-        return None
+        return
     total = sum(int(v) for v in column)
-    return total if total > INT64_MAX else None
-
-
-def _refuse_overflow(column: Int64, what: str) -> None:
-    total = total_beyond_int64(column)
-    if total is not None:
+    if total > INT64_MAX:
         raise Refused(f"{what}: expected at most {INT64_MAX}, found {total}; use coarser points")

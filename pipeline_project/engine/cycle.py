@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from datetime import date, timedelta
@@ -22,11 +23,13 @@ from pipeline_project.engine.rollback import Rollback
 from pipeline_project.engine.transactions import repeatable
 from pipeline_project.solvers.portfolio import solve
 from pipeline_project.solvers.solver import Budget
-from pipeline_project.store import cycles, pools, snapshots
+from pipeline_project.store import cycles, items, pools, snapshots
 from pipeline_project.store.artifacts import Artifacts
 from pipeline_project.store.cycles import Cycle
 from pipeline_project.store.database import Database
 from pipeline_project.store.pools import Pool
+
+log = logging.getLogger(__name__)
 
 Report = dict[str, Any]
 
@@ -45,13 +48,21 @@ class Cycles(Rollback):
 
     @repeatable
     def snapshot(self, pool: str, *, day: date | None = None, mode: Mode = Mode.LIVE) -> Snapshot:
-        """Everything a cycle looks at, at one instant, kept as an artifact. Raises Refused for a paused pool."""
+        """Everything a cycle looks at, at one instant, kept as an artifact. Raises Refused for a paused pool.
+
+        Items with which sums would not be exact are not in it: they are put aside, unless they changed meanwhile.
+        """
         seen = self._seen(pool, day) if mode is Mode.REPROCESS and day else None
         with self._database.begin(repeatable=True) as connection:
             found = pools.find(connection, pool)
             _refuse_paused(found)
             day = day or cycles.today(connection, self._timezone)
-            snapshot = snapshots.live(connection, found, day) if seen is None else snapshots.reprocess(connection, found, day, seen)
+            taken = snapshots.live(connection, found, day) if seen is None else snapshots.reprocess(connection, found, day, seen)
+        snapshot, beyond = taken
+        for excess in beyond:
+            log.warning("pool %s: %d items %s", pool, len(excess.item_ids), excess.reason)
+            with self._database.begin(actor=self.owner) as connection:
+                items.put_aside(connection, excess)
         self._artifacts.save_snapshot(snapshot)
         return snapshot
 

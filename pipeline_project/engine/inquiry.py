@@ -121,6 +121,11 @@ class Inquiry:
         with self._database.begin() as connection:
             return dead(connection, pools.find(connection, pool), state=state, error=error, most=most)
 
+    def too_large(self, pool: str, *, most: int = 10) -> list[Row]:
+        """key, weight, reason of items that were put aside because sums with them would not be exact, and lie there still."""
+        with self._database.begin() as connection:
+            return items.too_large(connection, pools.find(connection, pool), most=most)
+
     def archive(self, pool: str) -> dict[str, bool]:
         """items, dead: whether the pool has any of them that no list without `archived` shows."""
         with self._database.begin() as connection:

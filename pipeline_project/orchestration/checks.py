@@ -34,6 +34,11 @@ def snapshot_is_valid(snapshot: Snapshot, _: Engine) -> Faults:
         raise SuiteRefused(f"{path or BUILT_IN}: {refused}") from None
 
 
+def nothing_is_too_large(snapshot: Snapshot, engine: Engine) -> Faults:
+    """No item lies aside because, with its weight or its demands, sums would not be exact."""
+    return [Fault(f"{row['key']}, weight {row['weight']}: {row['reason']}", **row) for row in engine.inquiry.too_large(snapshot.pool)]
+
+
 def backlog_is_fresh(snapshot: Snapshot, engine: Engine) -> Faults:
     """Nothing was ready for longer than the policy's `checks.max_age` before a cycle came to look at it."""
     found = engine.inquiry.overlooked(snapshot.pool)
@@ -110,7 +115,11 @@ class Check:
 WARN: Final = "warning"
 
 CHECKS: Final[Mapping[str, Sequence[Check]]] = {
-    "pending_items": [Check(judge=snapshot_is_valid, blocking=True), Check(judge=backlog_is_fresh, severity=WARN)],
+    "pending_items": [
+        Check(judge=snapshot_is_valid, blocking=True),
+        Check(judge=nothing_is_too_large, severity=WARN),
+        Check(judge=backlog_is_fresh, severity=WARN),
+    ],
     "conflict_graph": [Check(judge=graph_is_sound, blocking=True)],
     "proposed_selections": [Check(judge=no_constraint_violated, blocking=True), Check(judge=gap_within_policy, severity=WARN)],
     "committed_decisions": [Check(judge=ledger_invariants_hold), Check(judge=nobody_starves, severity=WARN)],

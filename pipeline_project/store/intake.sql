@@ -80,6 +80,7 @@ update pg_temp.staged_item i
      when i.bundle_size <> (select u.size from pipeline.bundle u where u.bundle_id = i.bundle_id) then 'other size'
      when s.state in ('pending', 'selected') then 'revise'
      when s.state = 'cancelled' and s.source_cancelled and :origin = 'source' then 'revive'
+     when s.state = 'quarantined' and s.detail ->> 'exceeds' is not null then 'revive'  -- put aside as too large, and now another
      else s.state::text end
   from pipeline.item_state s join pipeline.item b using (item_id, revision)
  where i.fate is null and s.item_id = i.item_id;
@@ -89,10 +90,14 @@ update pg_temp.staged_item i
 select exists (select from pg_temp.staged_item where fate is null);
 
 -- name: recall_returned
--- What its source cancelled, and now shows again, comes back before it is judged.
+-- What its source cancelled, and now shows again, comes back before it is judged; so does what was put aside as too large, and now is another.
 select pipeline.recall(array(
   select i.item_id from pg_temp.staged_item i join pipeline.item_history h using (item_id)
-   where i.fate is null and h.state = 'cancelled' and h.source_cancelled and :origin = 'source'
+   where i.fate is null and (
+       (h.state = 'cancelled' and h.source_cancelled and :origin = 'source')
+       or (h.state = 'quarantined' and h.detail ->> 'exceeds' is not null and not exists (
+             select from pipeline.body_history b
+              where b.item_id = h.item_id and b.revision = h.revision and b.ended_at = h.ended_at and b.digest = i.digest)))
      and h.bundle_id is not distinct from i.bundle_id));
 
 -- name: settle_archived
@@ -144,9 +149,16 @@ update pipeline.item_state s
    select m.item_id from pg_temp.staged_item i join pipeline.item_state m using (bundle_id) where i.fate = 'revise');
 
 -- name: revive_returned
+-- Mates that were put aside with one that was too large come back with it.
 update pipeline.item_state s
-   set state = 'pending', version = version + 1, source_cancelled = false, attempts = 0, reason = 'back in its source', detail = null
-  from pg_temp.staged_item i where i.item_id = s.item_id and i.fate = 'revive';
+   set state = 'pending', version = version + 1, source_cancelled = false, attempts = 0, detail = null,
+       reason = case when s.state = 'cancelled' then 'back in its source' else :reason end
+ where s.item_id in (
+   select item_id from pg_temp.staged_item where fate = 'revive'
+   union
+   select m.item_id from pg_temp.staged_item i join pipeline.item_state m using (bundle_id)
+    where i.fate = 'revive' and m.state = 'quarantined' and m.detail ->> 'exceeds' is not null
+      and (m.expires_at is null or m.expires_at > (select pipeline.now())));
 
 -- name: revise
 update pipeline.item_state s

@@ -11,6 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project.core.errors import Unknown
+from pipeline_project.core.excess import Excess
 from pipeline_project.store import columns, history, statements
 from pipeline_project.store.columns import Bigints
 from pipeline_project.store.pools import Pool
@@ -109,6 +110,18 @@ def quarantine(connection: sa.Connection, ids: Sequence[int], *, reason: str) ->
     locked = lock(connection, ids)
     _ids(connection, "release", locked, reason=reason, not_before=None)
     return _ids(connection, "quarantine", locked, reason=reason)
+
+
+def put_aside(connection: sa.Connection, excess: Excess) -> list[int]:
+    """pending -> quarantined, where neither an item nor a mate has changed since they were added up. Ids that moved."""
+    lock(connection, excess.item_ids.tolist())
+    parameters = {"ids": Bigints(excess.item_ids), "versions": Bigints(excess.versions), "reason": excess.reason, "exceeds": excess.what}
+    return list(connection.scalars(SQL["put_aside"], parameters))
+
+
+def too_large(connection: sa.Connection, pool: Pool, *, most: int) -> list[dict[str, Any]]:
+    """key, weight, reason of items that lie aside because of their numbers, in the order in which they came."""
+    return [dict(row) for row in connection.execute(SQL["too_large"], {"pool_id": pool.pool_id, "most": most}).mappings()]
 
 
 def dead(connection: sa.Connection, pool: Pool, *, state: str | None, error: str | None, most: int) -> list[dict[str, Any]]:

@@ -105,6 +105,22 @@ update pipeline.item_state
  where item_id = any (cast(:ids as bigint[])) and state = 'pending'
 returning item_id;
 
+-- name: put_aside
+-- `exceeds` in its detail is how an import knows whom other numbers bring back.
+with asked as (
+  select s.item_id, bool_and(s.state = 'pending' and s.version = u.version) over (partition by coalesce(s.bundle_id, -s.item_id)) as same
+    from unnest(cast(:ids as bigint[]), cast(:versions as bigint[])) u (item_id, version) join pipeline.item_state s using (item_id))
+update pipeline.item_state s
+   set state = 'quarantined', version = s.version + 1, reason = :reason, detail = jsonb_build_object('exceeds', cast(:exceeds as text))
+  from asked a where a.item_id = s.item_id and a.same
+returning s.item_id;
+
+-- name: too_large
+select k.key, i.weight, s.reason
+  from pipeline.item_state s join pipeline.item_key k using (item_id) join pipeline.item i using (item_id, revision)
+ where s.pool_id = :pool_id and s.state = 'quarantined' and s.detail ->> 'exceeds' is not null
+ order by s.item_id limit :most;
+
 -- name: dead
 -- Dead letters, the newest first, with what their last executor said and since when they lie there.
 select k.key, s.state::text as state, s.reason, s.detail ->> 'error' as error, s.attempts, s.token as claims, i.weight, s.expires_at,

@@ -9,7 +9,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_project import __version__
-from pipeline_project.core.packing import Bools, Int64, starts_of
+from pipeline_project.core.candidates import together
+from pipeline_project.core.exact_sums import total
+from pipeline_project.core.excess import Excess, largest
+from pipeline_project.core.packing import INT64_MAX, Bools, Int64, starts_of
 from pipeline_project.core.policy import Ageing
 from pipeline_project.core.snapshot import Mode, Snapshot
 from pipeline_project.store import columns, statements
@@ -31,26 +34,28 @@ _DEMANDS = {"item_id": pa.int64(), "resource_id": pa.int64(), "quantity": pa.int
 _RESOURCES = {"resource_id": pa.int64(), "key": pa.string(), "capacity": pa.int64(), "free": pa.int64()}
 
 
-def live(connection: sa.Connection, pool: Pool, day: date) -> Snapshot:
-    """What is pending and awake now. The caller's transaction must be REPEATABLE READ."""
+def live(connection: sa.Connection, pool: Pool, day: date) -> tuple[Snapshot, list[Excess]]:
+    """What is pending and awake now, and what of it is left out. The caller's transaction must be REPEATABLE READ."""
     me = {"pool_id": pool.pool_id}
     items = columns.read(connection, SQL["eligible"], me, _ITEMS)
     demands = columns.read(connection, SQL["demands"], me, _DEMANDS)
     return _assemble(connection, pool, day, Mode.LIVE, items, demands)
 
 
-def reprocess(connection: sa.Connection, pool: Pool, day: date, seen: Int64) -> Snapshot:
-    """What a past day may decide anew, of the item ids its cycles saw; what they hold counts as free."""
+def reprocess(connection: sa.Connection, pool: Pool, day: date, seen: Int64) -> tuple[Snapshot, list[Excess]]:
+    """What a past day may decide anew, of the item ids its cycles saw; what they hold counts as free. What is left out keeps it."""
     me = {"pool_id": pool.pool_id, "ids": seen.tolist(), "day": day, "policy_hash": pool.policy.hash}
     items = columns.read(connection, SQL["reconsidered"], me, _ITEMS)
     demands = columns.read(connection, SQL["demands_of"], {"ids": items.column("item_id").to_pylist()}, _DEMANDS)
     return _assemble(connection, pool, day, Mode.REPROCESS, items, demands)
 
 
-def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, items: pa.Table, demands: pa.Table) -> Snapshot:
+def _assemble(
+    connection: sa.Connection, pool: Pool, day: date, mode: Mode, items: pa.Table, demands: pa.Table
+) -> tuple[Snapshot, list[Excess]]:
     items = items.filter(pa.array(_whole_bundles(items)))
+    items, demands, beyond = _summable(items, _of(items, demands))
     ids = columns.integers(items, "item_id")
-    demands = demands.filter(pa.array(np.isin(columns.integers(demands, "item_id"), ids)))
     resources = columns.read(connection, SQL["resources"], {"pool_id": pool.pool_id}, _RESOURCES)
     wanted, resource = np.unique(columns.integers(demands, "resource_id"), return_inverse=True)
     resources = resources.filter(pa.array(np.isin(columns.integers(resources, "resource_id"), wanted)))
@@ -60,7 +65,7 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
     free = columns.integers(resources, "free").copy()
     mine = held[item]
     np.add.at(free, resource[mine], quantities[mine])
-    return Snapshot(
+    snapshot = Snapshot(
         pool=pool.name,
         day=day,
         mode=mode,
@@ -80,6 +85,7 @@ def _assemble(connection: sa.Connection, pool: Pool, day: date, mode: Mode, item
         free=free,
         capacities=columns.integers(resources, "capacity"),
     )
+    return snapshot, beyond
 
 
 def _whole_bundles(items: pa.Table) -> Bools:
@@ -90,10 +96,36 @@ def _whole_bundles(items: pa.Table) -> Bools:
     return (bundle < 0) | whole
 
 
+def _of(items: pa.Table, demands: pa.Table) -> pa.Table:
+    """The demands of these items."""
+    return demands.filter(pa.array(np.isin(columns.integers(demands, "item_id"), columns.integers(items, "item_id"))))
+
+
+def _summable(items: pa.Table, demands: pa.Table) -> tuple[pa.Table, pa.Table, list[Excess]]:
+    """Items and demands without those with which all weights, or all demanded quantities, would add up to more than int64 holds."""
+    beyond: list[Excess] = []
+    for what, column, room in (
+        ("weights", "weight", 0),
+        ("demanded quantities", "quantity", len(items)),  # a limit on selected items is demanded once by each
+    ):
+        table, most = items if column == "weight" else demands, INT64_MAX - room
+        values = columns.integers(table, column)
+        found = total(values)
+        if found > most:
+            ids, groups = columns.integers(items, "item_id"), together(columns.integers(items, "bundle_id"))
+            of = groups[np.searchsorted(ids, columns.integers(table, "item_id"))]
+            out = np.isin(groups, largest(of, values, found - most))
+            versions = columns.integers(items, "version")
+            beyond.append(Excess(what=what, total=found, most=most, item_ids=ids[out], versions=versions[out]))
+            items = items.filter(pa.array(~out))
+            demands = _of(items, demands)
+    return items, demands, beyond
+
+
 def _aged(weights: Int64, waited_s: Int64, ageing: Ageing) -> Int64:
-    """Whole steps only, so that time alone changes a cycle's identity no more often than that. Never beyond int64."""
-    if not ageing.bonus:
+    """Whole steps only, so that time alone changes a cycle's identity no more often than that. At most as many as keep sums exact."""
+    if not ageing.bonus or not len(weights):
         return weights
-    steps = np.minimum(waited_s // ageing.step, (2**62) // ageing.bonus)
-    aged: Int64 = np.minimum(weights, 2**62 - 1) + steps * ageing.bonus
+    most = (INT64_MAX - total(weights)) // len(weights) // ageing.bonus
+    aged: Int64 = weights + np.minimum(waited_s // ageing.step, most) * ageing.bonus
     return aged

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_project.core.conflict_graph import ConflictGraph
-from pipeline_project.core.errors import Refused
 from pipeline_project.core.snapshot import Snapshot
 from tests.core.snapshots import Item, snapshot_of, snapshots
 
@@ -81,13 +80,14 @@ def test_a_limit_on_selected_items_counts_every_member(snapshot: Snapshot, most:
 
 
 @pytest.mark.parametrize(
-    ("items", "told"),
+    "items",
     [
-        ([(1, {}, -1), (TOP, {}, -1)], "the weights .* add up to 9223372036854775808, .* the largest is 9223372036854775807, of item 'i1'"),
-        ([(2**62, {}, 5)] * 4, "the weights .* add up to 18446744073709551616, .*of item 'i0'.*--weight N"),  # four that wrap to nothing
-        ([(1, {0: 1}, -1), (1, {0: 1, 1: TOP}, -1)], "the demanded quantities .* add up to .* of item 'i1'.*--demands JSON"),
+        [(1, {}, -1), (TOP, {}, -1)],
+        [(2**62, {}, 5)] * 4,  # four that wrap to nothing
+        [(1, {0: 1}, -1), (1, {0: 1, 1: TOP}, -1)],
     ],
 )
-def test_sums_that_int64_cannot_hold_are_refused_with_the_name_of_the_largest(items: list[Item], told: str) -> None:
-    with pytest.raises(Refused, match=told):
+def test_of_sums_that_int64_cannot_hold_no_graph_is_made(items: list[Item]) -> None:
+    """The snapshot leaves out whoever makes them so."""
+    with pytest.raises(AssertionError):
         ConflictGraph.of(snapshot_of(items, [TOP, TOP]))

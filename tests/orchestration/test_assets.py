@@ -31,7 +31,7 @@ def test_a_run_selects_commits_and_tells_what_came_of_it(room: ControlRoom, cont
     report = room.run_cycle("p", TODAY)
     assert contested.states() == {"light": "pending", "middle": "pending", "heavy": "selected"}
     assert (report["status"], report["value"], report["mode"]) == ("published", 3, "live")
-    assert report["checks"] == {"passed": 7, "warned": 0, "failed": 0}
+    assert report["checks"] == {"passed": 8, "warned": 0, "failed": 0}
 
 
 def test_every_asset_says_of_which_cycle_it_is_and_what_it_holds(materialize: Materialize, contested: World) -> None:

@@ -47,7 +47,7 @@ def test_what_the_engine_makes_passes(contested: World, snapshot: Snapshot, grap
     made = {"pending_items": snapshot, "conflict_graph": graph, "proposed_selections": proposal, "committed_decisions": report}
     found = {check.called: check.judge(made[asset], engine) for asset, judged in checks.CHECKS.items() for check in judged}
     assert {name: faults for name, faults in found.items() if faults} == {}
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,15 @@ def test_a_selection_that_may_be_far_from_the_best_is_warned_of(contested: World
     assert checks.gap_within_policy(far, contested.engine) == [
         "gap: expected at most 5.00%, found 50.00%; give the policy's solver more steps"
     ]
+
+
+def test_an_item_that_was_put_aside_as_too_large_is_warned_of_until_it_is_back(contested: World) -> None:
+    contested.submit("huge", 2**63 - 1)
+    snapshot = contested.engine.cycles.snapshot("p")
+    (fault,) = checks.nothing_is_too_large(snapshot, contested.engine)
+    assert fault.startswith(f"huge, weight {2**63 - 1}: put aside as too large: with it the weights of all that wait add up to")
+    contested.submit("huge", 4)
+    assert checks.nothing_is_too_large(contested.engine.cycles.snapshot("p"), contested.engine) == []
 
 
 def test_work_that_no_cycle_came_to_look_at_is_warned_of(contested: World, snapshot: Snapshot) -> None:
@@ -199,6 +208,6 @@ def test_a_check_that_fails_after_the_commit_fails_no_run_but_is_counted(
     with monkeypatch.context() as planted:
         planted.setattr(Upkeep, "check_cycle", lambda *_, **__: [{"name": "over_allocated", "rows": 1, "examples": [{"resource_id": 1}]}])
         report = room.run_cycle("p", TODAY)
-    assert report["checks"] == {"passed": 4, "warned": 2, "failed": 1}
+    assert report["checks"] == {"passed": 5, "warned": 2, "failed": 1}
     assert report["status"] == "published"
     assert instance.get_runs()[0].status is dg.DagsterRunStatus.SUCCESS

@@ -19,7 +19,7 @@ from pipeline_project.settings import Settings
 PARTITIONED = ("date", "pool")
 GRAPH = {
     "work_items": ((), ()),
-    "pending_items": (("work_items",), ("backlog_is_fresh", "snapshot_is_valid")),
+    "pending_items": (("work_items",), ("backlog_is_fresh", "nothing_is_too_large", "snapshot_is_valid")),
     "conflict_graph": (("pending_items",), ("graph_is_sound",)),
     "proposed_selections": (("conflict_graph",), ("gap_within_policy", "no_constraint_violated")),
     "committed_decisions": (("proposed_selections",), ("ledger_invariants_hold", "nobody_starves")),

@@ -47,7 +47,7 @@ def test_a_cycle_is_kept_as_a_run_with_its_lineage_and_checks(stored: ControlRoo
     assert stored.instance
     assert [run.status for run in stored.instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
     assert {asset: len(materializations(stored, asset)) for asset in ALL} == dict.fromkeys(ALL, 1)
-    assert report["checks"] == {"passed": 7, "warned": 0, "failed": 0}
+    assert report["checks"] == {"passed": 8, "warned": 0, "failed": 0}
 
 
 def test_a_cycle_that_ran_without_dagster_can_be_put_into_the_lineage_and_built_upon(stored: ControlRoom, contested: World) -> None:

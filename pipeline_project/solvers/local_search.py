@@ -26,6 +26,7 @@ from pipeline_project.solvers.merging import best_of, changes_of_both
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.randomness import HOTTEST
 from pipeline_project.solvers.solver import Floats
+from pipeline_project.solvers.unit_walk import UnitWalk
 from pipeline_project.solvers.walks import Walk, walks
 
 Result = TypeVar("Result")
@@ -37,6 +38,7 @@ class LocalSearchParams:
     together_min      with at least so many chosen candidates in the core the walks work together, below they race
     round_trials      trials of one round of working together, per chosen candidate: few, so that changes seldom meet
     hot, hot_max      heat to begin with: in gaps per chosen candidate, and at most this share of the mean chosen weight
+    hot_unit                 hot where every resource can be held once
     race_hot, race_hot_max   the same for the first race
     race_hot_crowded         race_hot where the walks are crowded ones
     race_trial        share of the budget in which two kinds of walk race each other
@@ -47,8 +49,9 @@ class LocalSearchParams:
 
     core_shares: tuple[float, ...] = (8.0,)
     together_min: int = 2_000
-    round_trials: float = 0.4
+    round_trials: float = 0.8
     hot: float = 8.0
+    hot_unit: float = 4.0
     hot_max: float = 0.15
     race_hot: float = 4.0
     race_hot_max: float = 0.4
@@ -103,7 +106,8 @@ class _Search:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1), meter)
+        self._many = int(start.sum()) >= params.together_min
+        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1), meter, many=self._many)
         self._walks = self._kinds[0]
 
     def run(self) -> Bools:
@@ -114,8 +118,9 @@ class _Search:
             mean = self._value(self.best) / max(1, count)
             per_chosen = self._gap / max(1, count)
             params, crowded = self._params, isinstance(self._walks[0], CrowdedWalk)
-            if count >= params.together_min and not crowded:
-                self._work_together(min(params.hot * per_chosen, params.hot_max * mean, HOTTEST))
+            if self._many and not crowded:
+                hot = params.hot_unit if isinstance(self._walks[0], UnitWalk) else params.hot
+                self._work_together(min(hot * per_chosen, params.hot_max * mean, HOTTEST))
             else:
                 hot = params.race_hot_crowded if crowded else params.race_hot
                 self._race(min(hot * per_chosen, params.race_hot_max * mean, HOTTEST))

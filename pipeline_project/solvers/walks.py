@@ -49,18 +49,19 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...], meter: Meter) -> list[list[Walk]]:
+def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...], meter: Meter, *, many: bool) -> list[list[Walk]]:
     """For each kind of walk that is worth a trial here, the likeliest first, one walk for each seed; nothing is chosen.
 
     worth  float64[n]  reduced weights
     meter  where it leaves no time to list who conflicts with whom, the walks are of a kind that can do without
+    many   so many are to be chosen that no trial's wake spans them all
     """
     near = _neighbours(inc, meter)
     if near is None:
         kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
         return [[kind(inc, worth, seed) for seed in seeds]]
-    kinds: list[list[Walk]] = [[UnitWalk(inc, near, seed) for seed in seeds]]
-    if TabuWalk.suits(near):
+    kinds: list[list[Walk]] = [[UnitWalk(inc, near, seed, holds=many) for seed in seeds]]
+    if not many and TabuWalk.suits(near):
         kinds.append([TabuWalk(inc, near, seed) for seed in seeds])
     return kinds
 

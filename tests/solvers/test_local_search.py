@@ -51,8 +51,8 @@ def incidence(*, seed: int, n: int, m: int, unit: bool) -> Incidence:
 both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "general"])
 
 
-def walk_of(inc: Incidence, *, unit: bool, seed: int = 7) -> Walk:
-    walk = walks(inc, np.zeros(inc.n), (seed,), Meter(Budget(steps=10**9)))[0][0]
+def walk_of(inc: Incidence, *, unit: bool, seed: int = 7, many: bool = False) -> Walk:
+    walk = walks(inc, np.zeros(inc.n), (seed,), Meter(Budget(steps=10**9)), many=many)[0][0]
     assert isinstance(walk, UnitWalk if unit else GeneralWalk)
     return walk
 
@@ -93,15 +93,16 @@ def test_who_conflicts_with_whom_is_not_listed_where_the_clock_leaves_no_time_fo
     inc = incidence(seed=5, n=300, m=30, unit=True)
     for seconds, kind in ((1e-4, GeneralWalk), (10.0, UnitWalk)):
         meter = Meter(Budget(steps=10**9, seconds=seconds), lambda: 0.0)
-        assert isinstance(walks(inc, np.zeros(inc.n), (7,), meter)[0][0], kind)
+        assert isinstance(walks(inc, np.zeros(inc.n), (7,), meter, many=False)[0][0], kind)
         assert meter.struck == (kind is GeneralWalk)
 
 
-def test_a_unit_walk_knows_what_every_insertion_costs() -> None:
+@pytest.mark.parametrize("many", [False, True], ids=["free", "holding"])
+def test_a_unit_walk_knows_what_every_insertion_costs(many: bool) -> None:
     inc = incidence(seed=5, n=300, m=120, unit=True)
     near = Neighbours.of(inc)
     assert near is not None
-    walk = walk_of(inc, unit=True)
+    walk = walk_of(inc, unit=True, many=many)
     walk.adopt(start_of(inc))
     walk.walk(np.arange(inc.n), 100.0, 3_000, 10**9, track=False)
     rows, chosen = walk._board.rows, walk.chosen  # type: ignore[attr-defined]  # the books themselves
@@ -109,6 +110,25 @@ def test_a_unit_walk_knows_what_every_insertion_costs() -> None:
         blockers = [other for other in near.others[near.starts[c] : near.starts[c + 1]].tolist() if chosen[other]]
         expected = (sum(inc.weights[blockers].tolist()), sum(blockers), len(blockers))
         assert (rows[c, unit_walk.BLOCKED], rows[c, unit_walk.BLOCKERS], rows[c, unit_walk.FLAGS] // unit_walk.ONE) == expected
+    assert not (rows[:, unit_walk.FLAGS] & (unit_walk.WAITING | unit_walk.BARRED)).any()
+
+
+def test_whom_a_holding_walk_brings_in_stays_until_the_trial_ends() -> None:
+    """Two exclude each other: the better one comes straight back into a free walk, at any heat."""
+    pair = PackingProblem(
+        weights=np.array([10, 9]),
+        indptr=np.arange(3),
+        resources=np.zeros(2, np.int32),
+        quantities=np.ones(2, np.int64),
+        capacities=np.ones(1, np.int64),
+    )
+    for many, found in ((False, {0}), (True, {0, 1})):
+        walk, met = walk_of(Incidence.of(pair), unit=True, many=many), set()
+        walk.adopt(np.array([True, False]))
+        for _ in range(20):
+            walk.walk(np.arange(2), 1e6, 1, 10**9, track=False)
+            met.add(int(np.flatnonzero(walk.chosen)[0]))
+        assert met == found
 
 
 def test_a_general_walk_knows_who_holds_what() -> None:
@@ -134,7 +154,7 @@ def crowd(*, seed: int, n: int = 120, m: int = 6) -> Incidence:
 
 def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept() -> None:
     inc = crowd(seed=4)
-    walk = walks(inc, np.zeros(inc.n), (7,), Meter(Budget(steps=10**9)))[0][0]
+    walk = walks(inc, np.zeros(inc.n), (7,), Meter(Budget(steps=10**9)), many=False)[0][0]
     assert isinstance(walk, CrowdedWalk)
     walk.adopt(start_of(inc))
     for heat in (0.0, 30.0, 1e6):

@@ -1,7 +1,7 @@
 """Local search among the candidates that prices leave in doubt: two walks, on two cores where there are two.
 
-Many candidates: both walks start each round from the same selection, and what either has changed is put together again, part by part
-(`merging`); so the round goes twice as far as one walk would. Few candidates, where every change touches every other: the walks race
+Many chosen candidates: both walks start each round from the same selection, and what either has changed is put together again, part by part
+(`merging`); so the round goes twice as far as one walk would. Few, where every change touches every other: the walks race
 at different heats, from the best selection known, and the winner's heat is the middle of the next race. Where two kinds of walk are
 worth a trial they race each other first, and whoever found the best goes on alone. They meet after fixed numbers of trials and steps,
 never by the clock: the answer does not depend on how many cores there are. Heat is measured by what prices say is lost: the gap, per
@@ -24,10 +24,10 @@ from pipeline_project.solvers.greedy import fill
 from pipeline_project.solvers.incidence import Incidence
 from pipeline_project.solvers.merging import best_of, changes_of_both
 from pipeline_project.solvers.meter import Meter
+from pipeline_project.solvers.neighbours import Neighbours
 from pipeline_project.solvers.randomness import HOTTEST
 from pipeline_project.solvers.solver import Floats
-from pipeline_project.solvers.unit_walk import UnitWalk
-from pipeline_project.solvers.walks import Walk, walks
+from pipeline_project.solvers.walks import Walk, listed, walks
 
 Result = TypeVar("Result")
 
@@ -36,9 +36,10 @@ Result = TypeVar("Result")
 class LocalSearchParams:
     """core_shares       width of each successive core: what its chosen candidates could lose, in gaps
     together_min      with at least so many chosen candidates in the core the walks work together, below they race
+    together_min_unit        the same where every resource can be held once: so many times as each conflicts with on average
     round_trials      trials of one round of working together, per chosen candidate: few, so that changes seldom meet
     hot, hot_max      heat to begin with: in gaps per chosen candidate, and at most this share of the mean chosen weight
-    hot_unit                 hot where every resource can be held once
+    hot_unit, hot_unit_max   the same where every resource can be held once
     race_hot, race_hot_max   the same for the first race
     race_hot_crowded         race_hot where the walks are crowded ones
     race_trial        share of the budget in which two kinds of walk race each other
@@ -49,10 +50,12 @@ class LocalSearchParams:
 
     core_shares: tuple[float, ...] = (8.0,)
     together_min: int = 2_000
+    together_min_unit: int = 50
     round_trials: float = 0.8
     hot: float = 8.0
-    hot_unit: float = 4.0
     hot_max: float = 0.15
+    hot_unit: float = 4.0
+    hot_unit_max: float = 0.3
     race_hot: float = 4.0
     race_hot_max: float = 0.4
     race_hot_crowded: float = 25.0
@@ -106,9 +109,17 @@ class _Search:
         self._inc, self._gap, self._meter, self._params = inc, gap, meter, params
         self.best = start.copy()
         self._candidates = np.flatnonzero(inc.weights > 0)
-        self._many = int(start.sum()) >= params.together_min
-        self._kinds = walks(inc, worth, (2 * seed, 2 * seed + 1), meter, many=self._many)
+        near = listed(inc, meter)
+        self._is_unit, self._together = near is not None, self._are_many(start, near)
+        self._kinds = walks(inc, near, worth, (2 * seed, 2 * seed + 1), many=self._together)
         self._walks = self._kinds[0]
+
+    def _are_many(self, start: Bools, near: Neighbours | None) -> bool:
+        """Whether so many are chosen that two walks seldom change the same."""
+        count = int(start.sum())
+        if near is None:
+            return count >= self._params.together_min and not CrowdedWalk.suits(self._inc)
+        return count * self._inc.n >= self._params.together_min_unit * len(near.others)
 
     def run(self) -> Bools:
         if not len(self._candidates):
@@ -117,12 +128,12 @@ class _Search:
             count = self._settle()
             mean = self._value(self.best) / max(1, count)
             per_chosen = self._gap / max(1, count)
-            params, crowded = self._params, isinstance(self._walks[0], CrowdedWalk)
-            if self._many and not crowded:
-                hot = params.hot_unit if isinstance(self._walks[0], UnitWalk) else params.hot
-                self._work_together(min(hot * per_chosen, params.hot_max * mean, HOTTEST))
+            params = self._params
+            if self._together:
+                hot, hot_max = (params.hot_unit, params.hot_unit_max) if self._is_unit else (params.hot, params.hot_max)
+                self._work_together(min(hot * per_chosen, hot_max * mean, HOTTEST))
             else:
-                hot = params.race_hot_crowded if crowded else params.race_hot
+                hot = params.race_hot_crowded if isinstance(self._walks[0], CrowdedWalk) else params.race_hot
                 self._race(min(hot * per_chosen, params.race_hot_max * mean, HOTTEST))
         return self.best
 

@@ -42,7 +42,7 @@ from pipeline_project.solvers.repair_rows import (
 )
 from pipeline_project.solvers.solver import Bools, Budget, Floats
 from pipeline_project.solvers.start import Start
-from pipeline_project.solvers.walks import walks
+from pipeline_project.solvers.walks import listed, walks
 
 __all__ = ["DEFAULT", "RepairParams", "Start", "repair"]
 
@@ -252,7 +252,15 @@ def _improve(ground: _Ground, changed: Int64, touched: Bools, events: int, meter
         found = _settled(part.inc, start, worth, phase, seed, params)
     else:
         doubt = Doubt(worth=worth, open=everybody, bound=float(inc.weights[mine[start]].sum()) + gap)
-        knobs = LocalSearchParams(core_shares=(INFINITE,), together_min=0, hot=INFINITE, hot_unit=INFINITE, hot_max=params.hot)
+        knobs = LocalSearchParams(
+            core_shares=(INFINITE,),
+            together_min=0,
+            together_min_unit=0,
+            hot=INFINITE,
+            hot_max=params.hot,
+            hot_unit=INFINITE,
+            hot_unit_max=params.hot,
+        )
         found = search(part.inc, start, doubt, seed, phase, knobs)
     meter.close(phase)
     adopt(inc, mine, found, chosen, ground.left)
@@ -260,7 +268,7 @@ def _improve(ground: _Ground, changed: Int64, touched: Bools, events: int, meter
 
 def _settled(inc: Incidence, start: Bools, worth: Floats, meter: Meter, seed: int, params: RepairParams) -> Bools:
     """One walk that never loses: two of them and heat are worth their beginnings only where there is much to try."""
-    walk, everybody = walks(inc, worth, (seed,), meter, many=False)[0][0], np.arange(inc.n)
+    walk, everybody = walks(inc, listed(inc, meter), worth, (seed,), many=False)[0][0], np.arange(inc.n)
     walk.adopt(start)
     meter.spend(inc.k + walk.settle(everybody, meter.left))
     trials = params.trials * inc.n

@@ -49,14 +49,13 @@ class Walk(Protocol):
     def best_value(self) -> int: ...
 
 
-def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...], meter: Meter, *, many: bool) -> list[list[Walk]]:
+def walks(inc: Incidence, near: Neighbours | None, worth: Floats, seeds: tuple[int, ...], *, many: bool) -> list[list[Walk]]:
     """For each kind of walk that is worth a trial here, the likeliest first, one walk for each seed; nothing is chosen.
 
+    near   as `listed` says: without it the walks are of a kind that can do without
     worth  float64[n]  reduced weights
-    meter  where it leaves no time to list who conflicts with whom, the walks are of a kind that can do without
     many   so many are to be chosen that no trial's wake spans them all
     """
-    near = _neighbours(inc, meter)
     if near is None:
         kind = CrowdedWalk if CrowdedWalk.suits(inc) else GeneralWalk
         return [[kind(inc, worth, seed) for seed in seeds]]
@@ -66,8 +65,8 @@ def walks(inc: Incidence, worth: Floats, seeds: tuple[int, ...], meter: Meter, *
     return kinds
 
 
-def _neighbours(inc: Incidence, meter: Meter) -> Neighbours | None:
-    """None also where listing them, which looks at no clock, would take most of what is left of the budget."""
+def listed(inc: Incidence, meter: Meter) -> Neighbours | None:
+    """Who conflicts with whom; None also where listing them, which looks at no clock, would take most of what is left of the budget."""
     holders = np.diff(inc.row_starts).astype(np.float64)
     entries = float(holders @ (holders - 1))
     if (inc.capacities > 1).any() or entries > ENTRIES_MAX or meter.at_most(int(entries), ENTRIES_PER_SECOND) < entries:

@@ -18,7 +18,7 @@ from pipeline_project.solvers.crowded_walk import CrowdedWalk
 from pipeline_project.solvers.general_walk import GeneralWalk
 from pipeline_project.solvers.greedy import descending, pack
 from pipeline_project.solvers.incidence import Incidence
-from pipeline_project.solvers.local_search import Doubt, LocalSearchParams, search
+from pipeline_project.solvers.local_search import Doubt, LocalSearchParams, _Search, search
 from pipeline_project.solvers.merging import best_of, changes_of_both
 from pipeline_project.solvers.meter import Meter
 from pipeline_project.solvers.neighbours import Neighbours
@@ -27,7 +27,7 @@ from pipeline_project.solvers.solver import Budget
 from pipeline_project.solvers.tabu_walk import TabuWalk
 from pipeline_project.solvers.tracking import VALUE
 from pipeline_project.solvers.unit_walk import UnitWalk
-from pipeline_project.solvers.walks import Walk, walks
+from pipeline_project.solvers.walks import Walk, listed, walks
 from tests.solvers.packing_problems import best_value, overdrawn, random_problem, small_problems
 
 
@@ -52,7 +52,7 @@ both_kinds = pytest.mark.parametrize("unit", [True, False], ids=["unit", "genera
 
 
 def walk_of(inc: Incidence, *, unit: bool, seed: int = 7, many: bool = False) -> Walk:
-    walk = walks(inc, np.zeros(inc.n), (seed,), Meter(Budget(steps=10**9)), many=many)[0][0]
+    walk = walks(inc, listed(inc, Meter(Budget(steps=10**9))), np.zeros(inc.n), (seed,), many=many)[0][0]
     assert isinstance(walk, UnitWalk if unit else GeneralWalk)
     return walk
 
@@ -65,7 +65,8 @@ def test_it_keeps_the_selection_feasible_and_never_loses(
     inc = reduce(problem).inc
     start = np.zeros(inc.n, np.bool_) if spoilt else start_of(inc)
     before = value_of(inc, start)
-    params = LocalSearchParams(together_min=0 if together else 10**9)
+    least = 0 if together else 10**9
+    params = LocalSearchParams(together_min=least, together_min_unit=least)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(CrowdedWalk, "suits", staticmethod(lambda _: crowded))
         found = search(inc, start, in_doubt_all(inc), seed, Meter(Budget(steps=20_000)), params)
@@ -88,12 +89,23 @@ def test_the_books_are_right_after_any_number_of_trials_and_undone_trials(unit: 
         assert walk._board.counts[VALUE] == value_of(inc, walk.chosen)  # type: ignore[attr-defined]  # the books themselves
 
 
+@pytest.mark.parametrize(("family", "together"), [("uniform", True), ("paths", False)])
+def test_two_walks_work_together_where_each_conflicts_with_few_of_many(family: str, together: bool) -> None:
+    """Some 900 of the one and 500 of the other are chosen; a candidate there conflicts with 15, and with 35."""
+    inc, ways = reduce(families.FAMILIES[family](6_000, 1)).inc, []
+    with pytest.MonkeyPatch.context() as patched:
+        for way in ("_work_together", "_race"):
+            patched.setattr(_Search, way, lambda *_, way=way: ways.append(way))
+        search(inc, start_of(inc), in_doubt_all(inc), 1, Meter(Budget(steps=10**8)))
+    assert ways == ["_work_together" if together else "_race"]
+
+
 def test_who_conflicts_with_whom_is_not_listed_where_the_clock_leaves_no_time_for_it() -> None:
     """The list looks at no clock. Where it fits into the time that is left, no clock has decided anything."""
     inc = incidence(seed=5, n=300, m=30, unit=True)
     for seconds, kind in ((1e-4, GeneralWalk), (10.0, UnitWalk)):
         meter = Meter(Budget(steps=10**9, seconds=seconds), lambda: 0.0)
-        assert isinstance(walks(inc, np.zeros(inc.n), (7,), meter, many=False)[0][0], kind)
+        assert isinstance(walks(inc, listed(inc, meter), np.zeros(inc.n), (7,), many=False)[0][0], kind)
         assert meter.struck == (kind is GeneralWalk)
 
 
@@ -154,7 +166,7 @@ def crowd(*, seed: int, n: int = 120, m: int = 6) -> Incidence:
 
 def test_a_crowded_walk_keeps_its_books_and_takes_back_what_it_does_not_accept() -> None:
     inc = crowd(seed=4)
-    walk = walks(inc, np.zeros(inc.n), (7,), Meter(Budget(steps=10**9)), many=False)[0][0]
+    walk = walks(inc, listed(inc, Meter(Budget(steps=10**9))), np.zeros(inc.n), (7,), many=False)[0][0]
     assert isinstance(walk, CrowdedWalk)
     walk.adopt(start_of(inc))
     for heat in (0.0, 30.0, 1e6):
@@ -254,7 +266,7 @@ def test_it_beats_the_local_optimum_it_starts_from_and_another_seed_goes_elsewhe
     walk.settle(np.arange(inc.n), 10**8)
     start = walk.chosen
     for together_min in (0, 10**9):
-        params = LocalSearchParams(together_min=together_min)
+        params = LocalSearchParams(together_min=together_min, together_min_unit=together_min)
         found = [search(inc, start, in_doubt_all(inc), seed, Meter(Budget(steps=10**7)), params) for seed in (1, 1, 2)]
         assert all(value_of(inc, chosen) > 1.003 * value_of(inc, start) for chosen in found)
         assert (found[0] == found[1]).all()
